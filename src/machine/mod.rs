@@ -1,0 +1,24 @@
+//! The model of a machine: what was asked ([`Spec`]), what is kept of it ([`Record`]), how its guest is doing
+//! ([`Status`]), and what all of that is called ([`State`]). No I/O here, but for the trait [`MachineService`] that
+//! says what can be done with machines and is carried out elsewhere.
+
+mod name;
+mod quantity;
+mod restart;
+mod service;
+mod spec;
+mod state;
+mod status;
+
+pub use name::{MachineId, MachineName, Selector};
+pub use quantity::{Bytes, Duration, parse_duration};
+pub use restart::RestartPolicy;
+pub use service::{
+    Change, Changes, LogLine, LogQuery, Logs, MachineService, Manager, Progress, Record, StopMode, View, Watch,
+};
+pub use spec::{Accel, Arch, Kernel, KernelKind, MachineType, Platform, Spec};
+pub use state::{Denied, Event, Liveness, Next, State, derive, next};
+pub use status::{Exit, Phase, Reason, Status};
+
+/// The newest layout of records and status files that this program reads and writes.
+pub const SCHEMA: u32 = 1;

@@ -1,0 +1,210 @@
+//! Names and ids of machines, and how a person points at one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// A machine's name: `[a-z0-9][a-z0-9_.-]*`, at most 64 characters.
+///
+/// Such a name is a directory, a part of a unit name and a host name without being escaped.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MachineName(String);
+
+impl MachineName {
+    /// The most characters a name has.
+    pub const MAX: usize = 64;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MachineName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = |why: String| Err(Error::new(format!("bad machine name '{}': {why}", text.escape_debug())));
+        let Some(first) = text.chars().next() else { return bad("it is empty".into()) };
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if !allowed(first) {
+            return bad("it has to begin with a-z or 0-9".into());
+        }
+        if let Some(c) = text.chars().find(|&c| !allowed(c) && !matches!(c, '_' | '.' | '-')) {
+            return bad(format!("'{}' is not one of a-z 0-9 _ . -", c.escape_debug()));
+        }
+        if text.len() > Self::MAX {
+            return bad(format!("it has {} characters, at most {} fit", text.len(), Self::MAX));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for MachineName {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<MachineName> for String {
+    fn from(name: MachineName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl AsRef<std::path::Path> for MachineName {
+    fn as_ref(&self) -> &std::path::Path {
+        self.0.as_ref()
+    }
+}
+
+/// A machine's id: 128 random bits, written as 32 hexadecimal digits. Unlike a name it is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MachineId(u128);
+
+impl MachineId {
+    /// An id from 16 random bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The id as 16 bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The first twelve digits, enough for a person.
+    pub fn short(self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for MachineId {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.len() == 32
+            && text.bytes().all(|b| b.is_ascii_hexdigit())
+            && let Ok(number) = u128::from_str_radix(text, 16)
+        {
+            return Ok(Self(number));
+        }
+        Err(Error::new(format!("bad machine id '{}': not 32 hexadecimal digits", text.escape_debug())))
+    }
+}
+
+impl TryFrom<String> for MachineId {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<MachineId> for String {
+    fn from(id: MachineId) -> Self {
+        id.to_string()
+    }
+}
+
+/// How a person points at a machine: its name, or the beginning of its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector(String);
+
+impl Selector {
+    /// As it was typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text as a name, if it could be one.
+    pub fn as_name(&self) -> Option<MachineName> {
+        self.0.parse().ok()
+    }
+
+    /// Whether this is the beginning of that id. A name always goes before an id; see `Store::resolve`.
+    pub fn matches_id(&self, id: MachineId) -> bool {
+        !self.0.is_empty() && id.to_string().starts_with(&self.0)
+    }
+}
+
+impl FromStr for Selector {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        // What could be neither is refused before anything is looked up, so that it never becomes a path.
+        text.parse::<MachineName>().map(|_| Self(text.to_owned()))
+    }
+}
+
+impl From<&MachineName> for Selector {
+    fn from(name: &MachineName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_that_are_refused_say_why() {
+        for (bad, why) in [
+            ("", "empty"),
+            ("-a", "begin"),
+            (".", "begin"),
+            ("..", "begin"),
+            ("Web", "begin"),
+            ("a/b", "'/'"),
+            ("a b", "' '"),
+            ("a\n", "\\n"),
+            ("aé", "'é'"),
+            ("a:b", "':'"),
+            ("a@b", "'@'"),
+        ] {
+            let error = bad.parse::<MachineName>().expect_err(bad).to_string();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+        assert!("a".repeat(65).parse::<MachineName>().is_err());
+        assert!("a".repeat(64).parse::<MachineName>().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_one_path_component(text in ".{0,70}") {
+            if let Ok(name) = text.parse::<MachineName>() {
+                let path = std::path::Path::new(name.as_str());
+                prop_assert_eq!(path.components().count(), 1);
+                prop_assert!(matches!(path.components().next(), Some(std::path::Component::Normal(_))));
+            }
+        }
+
+        #[test]
+        fn ids_survive_text(bytes: [u8; 16]) {
+            let id = MachineId::from_bytes(bytes);
+            prop_assert_eq!(id.to_string().parse::<MachineId>().unwrap(), id);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What was asked of a machine. Everything in it is resolved: absolute paths, known kinds, checked amounts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, MachineName, RestartPolicy};
+use crate::error::{Error, Result};
+
+/// What was asked: enough to start the machine again at any time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Unique among the scope's machines.
+    pub name: MachineName,
+    /// The VMM that runs it.
+    pub platform: Platform,
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// Arguments for the kernel, before the `--` of its command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_args: Vec<String>,
+    /// Arguments for the application, after the `--`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub app_args: Vec<String>,
+    /// The guest's memory.
+    pub memory: Bytes,
+    /// Virtual CPUs, at least 1.
+    pub cpus: u32,
+    /// What runs the guest's instructions.
+    pub accel: Accel,
+    /// The VMM's machine type; chosen by what the kernel needs if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<MachineType>,
+    /// Absolute path of the initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+    /// How long a guest may take to shut down before it is ended, in milliseconds.
+    pub stop_timeout_ms: u64,
+    /// When it is started again after it ended.
+    pub restart: RestartPolicy,
+    /// Remove the machine when it ends.
+    #[serde(default)]
+    pub auto_remove: bool,
+    /// Unit properties as typed (`KEY=VALUE`), for the systemd manager.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<String>,
+    /// The slice that the machine's own slice is put in, for the systemd manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<String>,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The guest's environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Labels, for people and filters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Spec {
+    /// The longest wait for a graceful stop.
+    pub fn stop_timeout(&self) -> Duration {
+        Duration::from_millis(self.stop_timeout_ms)
+    }
+
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// Names the setting that cannot be.
+    pub fn validate(&self) -> Result<()> {
+        if self.memory.0 < Bytes::MIB {
+            return Err(Error::new(format!("bad memory {}: a machine has at least 1Mi", self.memory)));
+        }
+        if self.memory.0 > 1 << 44 {
+            return Err(Error::new(format!("bad memory {}: a machine has at most 16Ti", self.memory)));
+        }
+        if !(1..=255).contains(&self.cpus) {
+            return Err(Error::new(format!("bad number of CPUs {}: a machine has 1 to 255", self.cpus)));
+        }
+        for (key, value) in &self.env {
+            if key.is_empty() || key.contains('=') || key.contains('\0') || value.contains('\0') {
+                return Err(Error::new(format!("bad environment variable '{}'", key.escape_debug())));
+            }
+        }
+        for text in self.kernel_args.iter().chain(&self.app_args) {
+            if text.contains(['\0', '\n']) {
+                return Err(Error::new(format!("bad argument '{}': it holds a NUL or a newline", text.escape_debug())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A kernel file and what was found in it when the machine was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: KernelKind,
+}
+
+/// What a kernel is, as far as starting it is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelKind {
+    /// Built by Unikraft (sections `.uk_inittab`, `.uk_ctortab`, `.uk_thread_inittab`); its devices are on PCI and it
+    /// does not listen to the power button.
+    Unikraft,
+    /// A Linux kernel, compressed or not.
+    Linux,
+    /// Another kernel with a PVH entry point.
+    Pvh,
+    /// Another kernel with a multiboot header.
+    Multiboot,
+    /// An ELF kernel of none of these kinds.
+    Elf,
+}
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident, $what:literal { $($(#[$vmeta:meta])* $variant:ident = $word:literal $(| $alias:literal)*),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                match text {
+                    $($word $(| $alias)* => Ok(Self::$variant),)+
+                    _ => {
+                        let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
+                        Err(Error::new(format!("unknown {} '{}': known are {}", $what, text.escape_debug(), known.join(", "))))
+                    }
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.as_str()) }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self> { text.parse() }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self { value.as_str().to_owned() }
+        }
+    };
+}
+
+words! {
+    /// The VMM that runs a machine.
+    Platform, "platform" {
+        /// QEMU; `kvm` is upstream's alias.
+        Qemu = "qemu" | "kvm",
+    }
+}
+
+words! {
+    /// A guest's architecture, by Unikraft's names.
+    Arch, "architecture" {
+        /// 64-bit x86.
+        X86_64 = "x86_64" | "amd64",
+        /// 64-bit Arm.
+        Arm64 = "arm64" | "aarch64",
+    }
+}
+
+impl Arch {
+    /// The architecture of this host, if it is one that we know.
+    pub fn host() -> Option<Self> {
+        std::env::consts::ARCH.parse().ok()
+    }
+}
+
+words! {
+    /// What runs the guest's instructions.
+    Accel, "acceleration" {
+        /// KVM where it works, else TCG.
+        Auto = "auto",
+        /// The hardware, by KVM.
+        Kvm = "kvm",
+        /// QEMU's translator.
+        Tcg = "tcg",
+    }
+}
+
+words! {
+    /// A QEMU machine type.
+    MachineType, "machine type" {
+        /// Small and fast, without PCI.
+        Microvm = "microvm",
+        /// PCI Express.
+        Q35 = "q35",
+        /// The PC of old, with PCI.
+        Pc = "pc",
+        /// The Arm board.
+        Virt = "virt",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_list_the_known() {
+        let error = "xen".parse::<Platform>().unwrap_err().to_string();
+        assert_eq!(error, "unknown platform 'xen': known are qemu");
+        assert_eq!("amd64".parse::<Arch>().unwrap(), Arch::X86_64);
+    }
+}

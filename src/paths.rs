@@ -1,0 +1,165 @@
+//! Every absolute path and every environment variable that names one.
+//!
+//! ```text
+//! scope    state (survives a reboot)              runtime (gone with the boot)      configuration
+//! system   /var/lib/kraft                         /run/kraft                        /etc/kraft
+//! user     $XDG_STATE_HOME/kraft                  $XDG_RUNTIME_DIR/kraft            $XDG_CONFIG_HOME/kraft
+//! ```
+//!
+//! `KRAFT_STATE_DIR` and `KRAFT_RUNTIME_DIR` replace the first two.
+
+#![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment for paths")]
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context as _, Error, Result};
+
+/// Whose machines: the host's, or one person's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Root's machines: the system bus and the system manager.
+    System,
+    /// One person's machines: the user bus and the user manager.
+    User,
+}
+
+impl Scope {
+    /// The scope of whoever runs this process: root's is the system.
+    pub fn of_caller() -> Self {
+        if rustix::process::geteuid().is_root() { Self::System } else { Self::User }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "system",
+            Self::User => "user",
+        })
+    }
+}
+
+/// Where this scope keeps its things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Whose machines these are.
+    pub scope: Scope,
+    /// Records; survives a reboot.
+    pub state: PathBuf,
+    /// Status files and sockets; gone with the boot.
+    pub runtime: PathBuf,
+    /// The directories are not the scope's usual ones.
+    pub overridden: bool,
+}
+
+impl Paths {
+    /// Finds the directories of a scope from the environment. Touches no file.
+    ///
+    /// # Errors
+    /// In the user scope, when neither XDG variables nor `HOME` say where.
+    pub fn find(scope: Scope) -> Result<Self> {
+        let state_override = dir_from_env("KRAFT_STATE_DIR")?;
+        let runtime_override = dir_from_env("KRAFT_RUNTIME_DIR")?;
+        let overridden = state_override.is_some() || runtime_override.is_some();
+        let (state, runtime) = match scope {
+            Scope::System => (PathBuf::from("/var/lib/kraft"), PathBuf::from("/run/kraft")),
+            Scope::User => {
+                let state = match dir_from_env("XDG_STATE_HOME")? {
+                    Some(dir) => dir,
+                    None => home()?.join(".local/state"),
+                };
+                (state.join("kraft"), user_runtime_dir()?.join("kraft"))
+            }
+        };
+        Ok(Self {
+            scope,
+            state: state_override.unwrap_or(state),
+            runtime: runtime_override.unwrap_or(runtime),
+            overridden,
+        })
+    }
+
+    /// What a process started on our behalf needs in its environment to find the same directories.
+    pub fn environment(&self) -> Vec<(String, PathBuf)> {
+        if self.overridden {
+            vec![("KRAFT_STATE_DIR".into(), self.state.clone()), ("KRAFT_RUNTIME_DIR".into(), self.runtime.clone())]
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// `$XDG_RUNTIME_DIR`, or `/run/user/UID` where that exists.
+///
+/// # Errors
+/// When there is neither: this account has no login session and does not linger.
+pub fn user_runtime_dir() -> Result<PathBuf> {
+    if let Some(dir) = dir_from_env("XDG_RUNTIME_DIR")? {
+        return Ok(dir);
+    }
+    let dir = PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    Err(Error::new("XDG_RUNTIME_DIR is not set and this account has no user manager")
+        .with_hint("`loginctl enable-linger` starts one that outlives the login"))
+}
+
+/// The program that is running, as a path that outlives an upgrade of the file behind it.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn own_executable() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot find the kraft executable")?;
+    let text = path.as_os_str().to_string_lossy();
+    // A replaced file is shown as deleted; the new one stands under the old name.
+    Ok(text.strip_suffix(" (deleted)").map(PathBuf::from).unwrap_or(path))
+}
+
+/// The path of a program: as given if it has a slash, else the first executable of that name in `PATH`.
+pub fn find_program(name: &Path) -> Option<PathBuf> {
+    if name.components().count() > 1 {
+        return is_executable(name).then(|| name.to_path_buf());
+    }
+    let path = std::env::var_os("PATH")
+        .unwrap_or_else(|| OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+/// Makes a path absolute against the working directory, without touching symbolic links.
+///
+/// # Errors
+/// When the working directory is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))
+}
+
+/// The value of an ordinary variable of the caller's environment.
+pub fn environment_variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+fn home() -> Result<PathBuf> {
+    dir_from_env("HOME")?.ok_or_else(|| Error::new("neither XDG_STATE_HOME nor HOME is set"))
+}
+
+fn dir_from_env(name: &str) -> Result<Option<PathBuf>> {
+    match std::env::var_os(name) {
+        None => Ok(None),
+        Some(value) if value.is_empty() => Ok(None),
+        Some(value) => {
+            let dir = PathBuf::from(value);
+            if dir.is_absolute() {
+                Ok(Some(dir))
+            } else {
+                Err(Error::new(format!("{name} is not an absolute path: {}", dir.display())))
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The lock that makes changes of one machine take turns.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::machine::MachineName;
+
+use super::no_such_machine;
+
+/// Longer than a start or a removal takes by its own deadlines.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// The right to change one machine. Let go when dropped, or when its holder dies.
+#[derive(Debug)]
+pub struct Claim {
+    _lock: Flock<File>,
+}
+
+impl Claim {
+    pub(super) fn take(dir: &Path, name: &MachineName) -> Result<Self> {
+        let cannot = || format!("cannot lock machine {name}");
+        loop {
+            let file = match File::open(dir) {
+                Ok(file) => file,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_such_machine(name.as_str())),
+                Err(e) => return Err(e).with_context(cannot),
+            };
+            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, name)?,
+                Err((_, errno)) => return Err(errno).with_context(cannot),
+            };
+            // Whoever had it may have removed the machine, or removed it and made another of that name.
+            let (ours, current) = (lock.metadata().with_context(cannot)?, std::fs::metadata(dir));
+            if current.is_ok_and(|current| current.ino() == ours.ino() && current.dev() == ours.dev()) {
+                return Ok(Self { _lock: lock });
+            }
+        }
+    }
+}
+
+/// Blocks in the kernel until the lock is free. flock has no deadline of its own, so a thread waits in our place; it
+/// ends with the process if the deadline passes.
+fn wait(file: File, name: &MachineName) -> Result<Flock<File>> {
+    let (done, outcome) = mpsc::channel();
+    std::thread::spawn(move || {
+        // The receiver is gone after the deadline: then nobody wants the lock, and it is let go here.
+        let _ = done.send(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno));
+    });
+    match outcome.recv_timeout(DEADLINE) {
+        Ok(lock) => lock.with_context(|| format!("cannot lock machine {name}")),
+        Err(_) => Err(Error::of(
+            Kind::Timeout,
+            format!("machine {name} is busy: another kraft has been changing it for {} s", DEADLINE.as_secs()),
+        )),
+    }
+}
+
+/// Locks a directory that nobody else knows.
+pub(super) fn lock_now(dir: &Path) -> Result<Flock<File>> {
+    let file = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("cannot lock {}", dir.display()))
+}
+
+/// Nobody holds this directory. A creator holds its own from just after it made it.
+pub(super) fn is_abandoned(dir: &Path) -> bool {
+    const BEING_MADE: Duration = Duration::from_secs(60);
+    let old = std::fs::metadata(dir)
+        .and_then(|m| m.modified())
+        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > BEING_MADE));
+    old && lock_now(dir).is_ok()
+}

@@ -1,0 +1,292 @@
+//! The record of every machine on disk.
+//!
+//! ```text
+//! STATE/machines/NAME/machine.toml     the record: what was asked           written by create, update
+//! STATE/machines/NAME/exit.json        how it ended the last time           written by the runner, its sweep
+//! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
+//! STATE/machines/.new-RANDOM/          a record that is being made
+//! STATE/machines/.gone-RANDOM/         a record that is being removed
+//! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
+//! RUNTIME/NAME/stop.json               how it is to be stopped              written by whoever stops it
+//! RUNTIME/NAME/control.sock            the VMM's control socket
+//! RUNTIME/NAME/runner.lock             held by the runner as long as it lives
+//! ```
+//!
+//! A record appears and disappears by one rename, so that a name is claimed by exactly one creator and a crash leaves
+//! either all of a machine or nothing. Every other file is replaced whole. Changes to a record, starts and removals
+//! happen under a [`Claim`], an flock on the machine's directory.
+
+mod claim;
+mod file;
+mod runtime;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+pub use claim::Claim;
+pub use file::replace as replace_file;
+pub use runtime::{RunnerLock, StopRequest};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::machine::{Exit, MachineId, MachineName, Manager, Record, SCHEMA, Selector, Spec};
+use crate::paths::Paths;
+
+const RECORD: &str = "machine.toml";
+const EXIT: &str = "exit.json";
+const CONSOLE: &str = "console.log";
+const NEW: &str = ".new-";
+const GONE: &str = ".gone-";
+
+/// The records of one scope.
+#[derive(Debug, Clone)]
+pub struct Store {
+    paths: Paths,
+    machines: PathBuf,
+}
+
+impl Store {
+    /// The store in these directories. Touches no file.
+    pub fn new(paths: Paths) -> Self {
+        let machines = paths.state.join("machines");
+        Self { paths, machines }
+    }
+
+    /// The directories that the store is in.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// A record as it would be kept.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn new_record(spec: Spec, manager: Manager) -> Result<Record> {
+        let id = MachineId::from_bytes(random()?);
+        Ok(Record { schema: SCHEMA, id, created: Timestamp::now(), manager, stale: false, spec })
+    }
+
+    /// Keeps a new record. Of many at once for one name, one succeeds.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the name is taken. Nothing is left then.
+    pub fn create(&self, record: &Record) -> Result<()> {
+        let name = &record.spec.name;
+        let cannot = || format!("cannot create machine {name}");
+        std::fs::create_dir_all(&self.machines)
+            .with_context(|| format!("cannot make {}", self.machines.display()))
+            .with_context(cannot)?;
+        if self.directory(name).exists() {
+            return Err(taken(name));
+        }
+        self.sweep_leftovers();
+        let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
+        let staging = self.scratch(NEW)?;
+        let filled = file::make_private_dir(&staging)
+            .and_then(|()| claim::lock_now(&staging))
+            .and_then(|lock| file::replace(&staging.join(RECORD), text.as_bytes()).map(|()| lock));
+        let moved = filled.and_then(|_lock| {
+            match rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                &staging,
+                rustix::fs::CWD,
+                self.directory(name),
+                rustix::fs::RenameFlags::NOREPLACE,
+            ) {
+                Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => Err(taken(name)),
+                result => result.with_context(cannot),
+            }
+        });
+        if let Err(error) = moved {
+            // The cause is worth more than a second error about the same full disk.
+            let _ = std::fs::remove_dir_all(&staging);
+            return Err(if error.kind() == Kind::Conflict { error } else { error.context(cannot()) });
+        }
+        file::sync_dir(&self.machines).with_context(cannot)
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`], or the file and line of what is wrong in it.
+    pub fn read(&self, name: &MachineName) -> Result<Record> {
+        let path = self.directory(name).join(RECORD);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => parse_record(&text, &path, name),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.directory(name).exists() => {
+                Err(no_such_machine(name.as_str()))
+            }
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The names of all records, sorted, readable or not.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; a missing one is empty.
+    pub fn names(&self) -> Result<Vec<MachineName>> {
+        let entries = match std::fs::read_dir(&self.machines) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).with_context(|| format!("cannot list {}", self.machines.display())),
+        };
+        let mut names: Vec<MachineName> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The machine that a person points at: a name, else the beginning of exactly one id.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`], or that several begin so.
+    pub fn resolve(&self, selector: &Selector) -> Result<MachineName> {
+        if let Some(name) = selector.as_name()
+            && self.directory(&name).exists()
+        {
+            return Ok(name);
+        }
+        let mut found = Vec::new();
+        for name in self.names()? {
+            if let Ok(record) = self.read(&name)
+                && selector.matches_id(record.id)
+            {
+                found.push(name);
+            }
+        }
+        match <[MachineName; 1]>::try_from(found) {
+            Ok([name]) => Ok(name),
+            Err(found) if found.is_empty() => Err(no_such_machine(selector.as_str())),
+            Err(found) => {
+                let names: Vec<_> = found.iter().map(MachineName::as_str).collect();
+                Err(Error::of(Kind::Conflict, format!("id {selector} is not unique: {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// Takes the machine for one change, waiting for who has it now.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`]; [`Kind::Timeout`] when it stays taken.
+    pub fn claim(&self, name: &MachineName) -> Result<Claim> {
+        Claim::take(&self.directory(name), name)
+    }
+
+    /// Replaces a record.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is left then.
+    pub fn replace(&self, record: &Record) -> Result<()> {
+        let name = &record.spec.name;
+        let text = toml::to_string(record).map_err(|e| Error::new(e.to_string()))?;
+        file::replace(&self.directory(name).join(RECORD), text.as_bytes())
+            .with_context(|| format!("cannot change the record of {name}"))
+    }
+
+    /// Removes all that is kept of a machine. One that is gone already is a success.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove(&self, name: &MachineName) -> Result<()> {
+        let cannot = || format!("cannot remove the record of {name}");
+        self.remove_runtime(name).with_context(cannot)?;
+        let gone = self.scratch(GONE)?;
+        match std::fs::rename(self.directory(name), &gone) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            result => result.with_context(cannot)?,
+        }
+        std::fs::remove_dir_all(&gone).with_context(cannot)?;
+        file::sync_dir(&self.machines).with_context(cannot)
+    }
+
+    /// How the machine ended the last time.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn last_exit(&self, name: &MachineName) -> Result<Option<Exit>> {
+        file::read_json(&self.directory(name).join(EXIT))
+    }
+
+    /// Keeps how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_exit(&self, name: &MachineName, exit: &Exit) -> Result<()> {
+        let text = serde_json::to_vec(exit).context("cannot write an exit")?;
+        file::replace(&self.directory(name).join(EXIT), &text).with_context(|| format!("cannot keep how {name} ended"))
+    }
+
+    /// Where the local manager keeps the machine's console.
+    pub fn console_log(&self, name: &MachineName) -> PathBuf {
+        self.directory(name).join(CONSOLE)
+    }
+
+    /// The directory of a machine's record.
+    pub fn directory(&self, name: &MachineName) -> PathBuf {
+        self.machines.join(name)
+    }
+
+    fn scratch(&self, prefix: &str) -> Result<PathBuf> {
+        let id = MachineId::from_bytes(random()?);
+        Ok(self.machines.join(format!("{prefix}{id}")))
+    }
+
+    /// Removes what killed creators and removers left behind. What is locked is still in use.
+    fn sweep_leftovers(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.machines) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let leftover = name.starts_with(GONE) || (name.starts_with(NEW) && claim::is_abandoned(&entry.path()));
+            if leftover && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                log::debug!("cannot remove {}: {error}", entry.path().display());
+            }
+        }
+    }
+}
+
+/// Reads a record. `path` is for messages, `name` is what the directory says.
+fn parse_record(text: &str, path: &Path, name: &MachineName) -> Result<Record> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let bad = |e: toml::de::Error| {
+        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        Error::new(format!("{}:{line}: {}", path.display(), e.message().trim_end().replace('\n', " ")))
+    };
+    let version: Version = toml::from_str(text).map_err(bad)?;
+    if version.schema > SCHEMA {
+        return Err(Error::new(format!(
+            "{}: written by a newer kraft (schema {}, this one reads up to {SCHEMA})",
+            path.display(),
+            version.schema
+        ))
+        .with_hint("use the newer kraft for this machine"));
+    }
+    let record: Record = toml::from_str(text).map_err(bad)?;
+    if record.spec.name != *name {
+        return Err(Error::new(format!("{}: it is the record of {}", path.display(), record.spec.name)));
+    }
+    Ok(record)
+}
+
+/// The error about a machine that is not there.
+pub fn no_such_machine(name: &str) -> Error {
+    Error::of(Kind::NoSuchMachine, format!("no such machine: {name}"))
+}
+
+fn taken(name: &MachineName) -> Error {
+    Error::of(Kind::Conflict, format!("machine {name} already exists"))
+        .with_hint(format!("`kraft rm {name}` removes it, `--name` gives another name"))
+}
+
+fn random() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot get random numbers")?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
