@@ -1,9 +1,15 @@
 //! kraft runs unikernels as systemd services. See DESIGN in the repository's documentation for the map; the modules are
 //! layers, and use those below them only.
 
+pub mod cli;
 pub mod error;
+pub mod lifecycle;
+pub mod local;
+pub mod logging;
 pub mod machine;
 pub mod paths;
+pub mod platform;
 pub mod process;
+pub mod runner;
 pub mod store;
 pub mod undo;

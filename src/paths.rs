@@ -163,3 +163,15 @@ fn dir_from_env(name: &str) -> Result<Option<PathBuf>> {
         }
     }
 }
+
+/// Where distributions put the small firmware of QEMU's microvm, when it is not beside the program.
+pub const QBOOT: [&str; 2] = ["/usr/share/qemu/qboot.rom", "/usr/share/qemu-firmware/qboot.rom"];
+
+/// This process's descriptors as paths.
+pub const OWN_FDS: &str = "/proc/self/fd";
+
+/// The control groups that this process is in.
+pub const OWN_CGROUPS: &str = "/proc/self/cgroup";
+
+/// Where control groups of version 2 are mounted: alone, or beside version 1.
+pub const CGROUP_ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];

@@ -194,6 +194,21 @@ pub trait MachineService {
     /// When it never ran; the view that [`get`](Self::get) gives then says why.
     fn start(&self, name: &MachineName) -> Result<View>;
 
+    /// Creates it and starts it. A machine that never ran is removed again.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create) and [`start`](Self::start); nothing is left then.
+    fn create_and_start(&self, record: Record) -> Result<View> {
+        let name = record.spec.name.clone();
+        self.create(record)?;
+        self.start(&name).inspect_err(|_| {
+            // The reason why it never ran is worth more than a second error.
+            if let Err(error) = self.delete(&name) {
+                log::warn!("cannot remove {name} again: {error}");
+            }
+        })
+    }
+
     /// Pauses the guest.
     ///
     /// # Errors

@@ -23,6 +23,20 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Takes the claim unless somebody has it.
+    pub(super) fn try_take(dir: &Path, name: &MachineName) -> Result<Option<Self>> {
+        let file = match File::open(dir) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_such_machine(name.as_str())),
+            Err(e) => return Err(e).with_context(|| format!("cannot lock machine {name}")),
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self { _lock: lock })),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock machine {name}")),
+        }
+    }
+
     pub(super) fn take(dir: &Path, name: &MachineName) -> Result<Self> {
         let cannot = || format!("cannot lock machine {name}");
         loop {

@@ -173,6 +173,14 @@ impl Store {
         Claim::take(&self.directory(name), name)
     }
 
+    /// The same without waiting; `None` when somebody has it.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn try_claim(&self, name: &MachineName) -> Result<Option<Claim>> {
+        Claim::try_take(&self.directory(name), name)
+    }
+
     /// Replaces a record.
     ///
     /// # Errors

@@ -1,0 +1,58 @@
+//! Shell completion, machine names included.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
+
+use super::{Outcome, output};
+use crate::error::{Context as _, Error};
+use crate::paths::{Paths, Scope};
+use crate::store::Store;
+
+/// Print the completion script of a shell
+///
+/// For bash: source <(kraft completion bash). The script asks kraft itself, so that machine names are completed and an
+/// upgrade needs no new script.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    Powershell,
+}
+
+pub(crate) fn completion(args: &CompletionArgs) -> Outcome {
+    let shell: &dyn EnvCompleter = match args.shell {
+        Shell::Bash => &Bash,
+        Shell::Zsh => &Zsh,
+        Shell::Fish => &Fish,
+        Shell::Elvish => &Elvish,
+        Shell::Powershell => &Powershell,
+    };
+    let mut script = Vec::new();
+    shell
+        .write_registration("COMPLETE", "kraft", "kraft", "kraft", &mut script)
+        .context("cannot write the script")
+        .and_then(|()| String::from_utf8(script).map_err(|e| Error::new(e.to_string())))
+        .and_then(|text| output::write(&text))
+        .map(|()| ExitCode::SUCCESS)
+        .map_err(|error| vec![error])
+}
+
+/// Completes machine names.
+pub(crate) fn machines() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        // Completion has nobody to tell of an error.
+        let names = Paths::find(Scope::of_caller()).and_then(|paths| Store::new(paths).names()).unwrap_or_default();
+        names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
+    })
+}

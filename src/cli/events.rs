@@ -1,0 +1,72 @@
+//! `kraft events`.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::Outcome;
+use super::app::App;
+use super::complete;
+use super::logs::moment;
+use super::output;
+use crate::error::{Error, Result};
+use crate::lifecycle::{EventLine, EventLog};
+use crate::machine::{MachineName, Selector};
+
+/// Show what happens to machines, as it happens
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only these machines, by name or by the beginning of an id
+    #[arg(value_name = "MACHINE", add = complete::machines())]
+    machines: Vec<Selector>,
+
+    /// Begin with what happened since this moment: a time, or how long ago, such as 10min
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+
+    /// Stop at this moment: with a time that has passed, show what happened and end
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+
+    /// The form: text, or one JSON object a line
+    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    output: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Text,
+    Json,
+}
+
+pub(crate) fn events(app: &App, args: &EventsArgs) -> Outcome {
+    output::done(show(app, args))
+}
+
+fn show(app: &App, args: &EventsArgs) -> Result<()> {
+    // A machine that was removed still has its events: what cannot be resolved is taken for a name.
+    let only: Vec<MachineName> = args
+        .machines
+        .iter()
+        .map(|selector| app.store.resolve(selector).or_else(|error| selector.as_name().ok_or(error)))
+        .collect::<Result<_>>()?;
+    let follow = args.until.is_none();
+    let since = args.since.or_else(|| args.until.map(|_| Timestamp::UNIX_EPOCH));
+    for event in EventLog::of(&app.store).read(since, follow)? {
+        let event = event?;
+        if args.until.is_some_and(|until| event.time > until) {
+            break;
+        }
+        if only.is_empty() || only.contains(&event.name) {
+            output::line(match args.output {
+                Form::Text => sentence(&event),
+                Form::Json => serde_json::to_string(&event).map_err(|e| Error::new(e.to_string()))?,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn sentence(event: &EventLine) -> String {
+    let exit = event.exit.as_ref().map_or_else(String::new, |exit| format!(" {exit}"));
+    format!("{:.6} {} {} ({}){exit}", event.time, event.name, event.event.as_str(), event.manager)
+}

@@ -1,0 +1,86 @@
+//! Watching a machine until it ends, with or without its console.
+
+use std::sync::mpsc;
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use super::app::App;
+use super::output;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::machine::{Exit, LogQuery, MachineName, MachineService, Manager};
+
+/// How following came to its end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The machine ended.
+    Ended(Option<Exit>),
+    /// The machine was removed.
+    Gone,
+    /// The person went away.
+    Detached,
+}
+
+/// Waits until the machine is down for good.
+pub(crate) fn until_end(service: &dyn MachineService, name: &MachineName) -> Result<End> {
+    for view in service.watch(Some(std::slice::from_ref(name)))? {
+        let view = view?;
+        match view.problem {
+            Some(error) if error.kind() == Kind::NoSuchMachine => return Ok(End::Gone),
+            Some(error) => return Err(error),
+            None if !view.state.is_live() => return Ok(End::Ended(view.exit)),
+            None => {}
+        }
+    }
+    Err(Error::new(format!("cannot follow {name} any more")))
+}
+
+/// Shows the console until the machine ends or Ctrl-C comes.
+pub(crate) fn console(app: &App, manager: Manager, name: &MachineName) -> Result<End> {
+    // Blocked before any thread starts, so that only the one that waits for them gets them.
+    let mut interrupts = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        interrupts.add(signal);
+    }
+    interrupts.thread_block().context("cannot block signals")?;
+    let (say, words) = mpsc::channel();
+    spawn(&say, move || interrupts.wait().context("cannot wait for signals").map(|_| End::Detached));
+    let (watcher, watched) = (app.clone(), name.clone());
+    spawn(&say, move || until_end(watcher.service(manager).as_ref(), &watched));
+    let lines = app.service(manager).logs(name, &LogQuery { follow: true, ..LogQuery::default() })?;
+    let (printed, printing) = mpsc::channel();
+    thread::spawn(move || {
+        for line in lines {
+            // The count goes out before the line does: a line is printed by one side only.
+            let Ok(line) = line else { break };
+            if printed.send(()).is_err() {
+                break;
+            }
+            if show(&line.text).is_err() {
+                break;
+            }
+        }
+    });
+    let end = words.recv().map_err(|_| Error::new(format!("cannot follow {name} any more")))??;
+    if matches!(end, End::Ended(_)) {
+        // What the follower has not shown yet is read from the log as it is now.
+        let shown = printing.try_iter().count();
+        drop(printing);
+        for line in app.service(manager).logs(name, &LogQuery::default())?.skip(shown) {
+            show(&line?.text)?;
+        }
+    }
+    Ok(end)
+}
+
+fn spawn(say: &mpsc::Sender<Result<End>>, work: impl FnOnce() -> Result<End> + Send + 'static) {
+    let say = say.clone();
+    thread::spawn(move || {
+        // Nobody listens any more once the other word was heard.
+        let _ = say.send(work());
+    });
+}
+
+fn show(text: &[u8]) -> Result<()> {
+    output::line(String::from_utf8_lossy(text))
+}

@@ -1,0 +1,75 @@
+//! `kraft inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Outcome;
+use super::app::App;
+use super::complete;
+use super::output::{self, Format};
+use crate::error::Error;
+use crate::machine::{Exit, Record, Selector, State, Status, View};
+
+/// Show all that is known of machines
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Machines, by name or by the beginning of an id
+    #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
+    machines: Vec<Selector>,
+
+    /// The form
+    #[arg(short, long, value_enum, default_value_t = Format::Json)]
+    output: Format,
+}
+
+/// One machine as JSON shows it. Stable: fields are added, never changed.
+#[derive(Debug, Serialize)]
+struct Inspection {
+    name: String,
+    state: State,
+    problem: Option<String>,
+    unit: Option<String>,
+    record: Option<Record>,
+    status: Option<Status>,
+    exit: Option<Exit>,
+    paths: Where,
+    now: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct Where {
+    record: PathBuf,
+    runtime: PathBuf,
+}
+
+pub(crate) fn inspect(app: &App, args: &InspectArgs) -> Outcome {
+    let (mut found, mut errors): (Vec<Inspection>, Vec<Error>) = (Vec::new(), Vec::new());
+    for selector in &args.machines {
+        let view = app.resolve(selector).and_then(|name| app.service_of(&name)?.get(&name));
+        match view {
+            Ok(view) => found.push(inspection(app, view)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Err(error) = output::value(args.output, &found) {
+        errors.push(error);
+    }
+    if errors.is_empty() { Ok(std::process::ExitCode::SUCCESS) } else { Err(errors) }
+}
+
+fn inspection(app: &App, view: View) -> Inspection {
+    Inspection {
+        state: view.state,
+        problem: view.problem.as_ref().map(ToString::to_string),
+        unit: view.unit,
+        paths: Where { record: app.store.directory(&view.name), runtime: app.store.runtime(&view.name) },
+        name: view.name.to_string(),
+        record: view.record,
+        status: view.status,
+        exit: view.exit,
+        now: Timestamp::now(),
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line: one file a verb. A verb resolves what the person typed, checks it, acts once, and says what
+//! happened. Only this layer chooses between managers.
+
+mod app;
+mod complete;
+mod create;
+mod each;
+mod events;
+mod filter;
+mod follow;
+mod inspect;
+mod kill;
+mod logs;
+mod names;
+mod output;
+mod pause;
+mod ps;
+mod restart;
+mod rm;
+mod run;
+mod runner;
+mod spec_args;
+mod start;
+mod stop;
+mod update;
+mod version;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::paths::Scope;
+
+use app::App;
+
+/// Run unikernels as systemd services.
+#[derive(Debug, Parser)]
+#[command(name = "kraft", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: the guest's own with run and wait; 125 kraft failed, 126 the VMM cannot be run, \
+                        127 kernel or file not found, 128+N ended by signal N.")]
+pub struct Cli {
+    /// Machines of this user, by the user's systemd. The default for everybody but root
+    #[arg(long, global = true, conflicts_with = "system")]
+    user: bool,
+
+    /// Machines of the system, by the system's systemd. The default for root
+    #[arg(long, global = true)]
+    system: bool,
+
+    /// How much to say: error, warn, info, debug, trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    log_level: log::LevelFilter,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    #[command(visible_alias = "r")]
+    Run(run::RunArgs),
+    Create(create::CreateArgs),
+    Start(start::StartArgs),
+    Stop(stop::StopArgs),
+    Restart(restart::RestartArgs),
+    Kill(kill::KillArgs),
+    Pause(pause::PauseArgs),
+    Unpause(pause::UnpauseArgs),
+    #[command(visible_alias = "remove")]
+    Rm(rm::RmArgs),
+    Wait(wait::WaitArgs),
+    Update(update::UpdateArgs),
+    #[command(visible_alias = "ls")]
+    Ps(ps::PsArgs),
+    Inspect(inspect::InspectArgs),
+    #[command(visible_alias = "log")]
+    Logs(logs::LogsArgs),
+    #[command(visible_alias = "event")]
+    Events(events::EventsArgs),
+    Version(version::VersionArgs),
+    Completion(complete::CompletionArgs),
+    #[command(hide = true)]
+    Runner(runner::RunnerArgs),
+}
+
+/// What a verb comes to: an exit code, or errors to show.
+pub(crate) type Outcome = Result<ExitCode, Vec<Error>>;
+
+/// Runs the program.
+///
+/// # Errors
+/// Everything that went wrong, to be shown once.
+pub fn main() -> Outcome {
+    clap_complete::CompleteEnv::with_factory(command).complete();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return show_usage(&usage),
+    };
+    let scope = match (cli.user, cli.system) {
+        (true, _) => Scope::User,
+        (_, true) => Scope::System,
+        _ => Scope::of_caller(),
+    };
+    if !matches!(cli.verb, Verb::Runner(_)) {
+        crate::logging::to_stderr(cli.log_level);
+    }
+    let app = App::new(scope).map_err(|error| vec![error])?;
+    match cli.verb {
+        Verb::Run(args) => run::run(&app, args),
+        Verb::Create(args) => create::create(&app, args),
+        Verb::Start(args) => start::start(&app, &args),
+        Verb::Stop(args) => stop::stop(&app, &args),
+        Verb::Restart(args) => restart::restart(&app, &args),
+        Verb::Kill(args) => kill::kill(&app, &args),
+        Verb::Pause(args) => pause::pause(&app, &args),
+        Verb::Unpause(args) => pause::unpause(&app, &args),
+        Verb::Rm(args) => rm::rm(&app, &args),
+        Verb::Wait(args) => wait::wait(&app, &args),
+        Verb::Update(args) => update::update(&app, &args),
+        Verb::Ps(args) => ps::ps(&app, &args),
+        Verb::Inspect(args) => inspect::inspect(&app, &args),
+        Verb::Logs(args) => logs::logs(&app, &args),
+        Verb::Events(args) => events::events(&app, &args),
+        Verb::Version(args) => version::version(&app, &args),
+        Verb::Completion(args) => complete::completion(&args),
+        Verb::Runner(args) => runner::runner(&app, &args, cli.log_level),
+    }
+}
+
+/// The whole command, for completion, man pages and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Help and version go to standard output and are a success; a mistake exits by 125, as 2 may be a guest's own code.
+fn show_usage(usage: &clap::Error) -> Outcome {
+    // Nobody is left to tell when the stream is gone.
+    let _ = usage.print();
+    Ok(if usage.use_stderr() { ExitCode::from(125) } else { ExitCode::SUCCESS })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,123 @@
+//! How results are shown: lines, tables, JSON, YAML; and in what words times and sizes are told.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Outcome;
+use crate::error::{Error, IntoError as _, Result};
+use crate::machine::State;
+
+/// The form of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    Table,
+    /// JSON, typed and stable.
+    Json,
+    /// YAML of the same.
+    Yaml,
+}
+
+/// Writes text to standard output. A reader that has had enough ends the program quietly and well.
+pub(crate) fn write(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|e| e.into_error().context("cannot write to standard output")),
+    }
+}
+
+/// Writes one line.
+pub(crate) fn line(text: impl std::fmt::Display) -> Result<()> {
+    write(&format!("{text}\n"))
+}
+
+/// Says something on the side, to people only.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Writes a value as JSON or YAML.
+pub(crate) fn value(format: Format, value: &impl Serialize) -> Result<()> {
+    match format {
+        Format::Json | Format::Table => {
+            let text = serde_json::to_string_pretty(value).map_err(|e| Error::new(e.to_string()))?;
+            line(text)
+        }
+        Format::Yaml => write(&serde_norway::to_string(value).map_err(|e| Error::new(e.to_string()))?),
+    }
+}
+
+/// A verb that did what it was asked.
+pub(crate) fn done(result: Result<()>) -> Outcome {
+    result.map(|()| ExitCode::SUCCESS).map_err(|error| vec![error])
+}
+
+/// Whether to use colour on standard output.
+pub(crate) fn colour() -> bool {
+    let set = |name| crate::paths::environment_variable(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && std::io::stdout().is_terminal()
+}
+
+/// A state in its colour.
+pub(crate) fn painted(state: State, text: &str) -> String {
+    let code = match state {
+        State::Created => 34,
+        State::Running => 32,
+        State::Paused | State::Restarting => 33,
+        State::Failed | State::Errored => 31,
+        State::Exited | State::Unknown => 90,
+    };
+    if colour() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// How long ago, in one unit: `4 seconds ago`.
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs();
+    if seconds < 1 {
+        return "just now".into();
+    }
+    let (count, unit) = [(86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")]
+        .into_iter()
+        .find(|(length, _)| seconds >= *length)
+        .map_or((seconds, "second"), |(length, unit)| (seconds / length, unit));
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+/// At most so many characters, an ellipsis for the rest.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::ToSpan as _;
+
+    #[test]
+    fn times_for_people() {
+        let then = Timestamp::UNIX_EPOCH;
+        for (span, text) in [
+            (0.seconds(), "just now"),
+            (1.second(), "1 second ago"),
+            (59.seconds(), "59 seconds ago"),
+            (60.seconds(), "1 minute ago"),
+            (7200.seconds(), "2 hours ago"),
+            (200.hours(), "8 days ago"),
+        ] {
+            assert_eq!(ago(then, then + span), text);
+        }
+    }
+
+    #[test]
+    fn shortening_counts_characters() {
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöüß", 3), "äö…");
+    }
+}

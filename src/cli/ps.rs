@@ -1,0 +1,187 @@
+//! `kraft ps`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Outcome;
+use super::app::App;
+use super::filter::Filter;
+use super::output::{self, Format};
+use crate::error::Result;
+use crate::machine::{MachineService as _, Manager, State, View};
+
+/// List machines
+///
+/// All machines are shown, whatever their state.
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Show more columns
+    #[arg(short, long)]
+    long: bool,
+
+    /// Show names only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Accepted for those who are used to it: all machines are always shown
+    #[arg(short, long, hide = true)]
+    all: bool,
+
+    /// Only machines like this: name=, id=, state=, manager=, plat=, arch=, label=KEY[=VALUE]; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+
+    /// The form
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+
+    /// Do not shorten what is long
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Only machines that systemd runs
+    #[arg(long)]
+    systemd: bool,
+}
+
+/// One machine as JSON shows it. Stable: fields are added, never changed.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    id: Option<String>,
+    state: State,
+    exit_code: Option<u8>,
+    exit_reason: Option<String>,
+    kernel: Option<String>,
+    args: Vec<String>,
+    created: Option<Timestamp>,
+    started: Option<Timestamp>,
+    memory: Option<u64>,
+    cpus: Option<u32>,
+    ports: Vec<String>,
+    plat: Option<String>,
+    arch: Option<String>,
+    manager: Option<Manager>,
+    unit: Option<String>,
+    pid: Option<u32>,
+    vmm_pid: Option<u32>,
+    restarts: u32,
+    labels: BTreeMap<String, String>,
+    problem: Option<String>,
+}
+
+impl From<&View> for Row {
+    fn from(view: &View) -> Self {
+        let record = view.record.as_ref();
+        let spec = record.map(|record| &record.spec);
+        let live = view.status.as_ref().filter(|_| view.state.is_live());
+        // A running machine's last exit is history, not its condition.
+        let exit = view.exit.as_ref().filter(|_| !view.state.is_live() && view.state != State::Created);
+        Self {
+            name: view.name.to_string(),
+            id: record.map(|record| record.id.to_string()),
+            state: view.state,
+            exit_code: exit.map(|exit| exit.code),
+            exit_reason: exit.map(|exit| exit.reason.to_string()),
+            kernel: spec.map(|spec| spec.kernel.path.to_string_lossy().into_owned()),
+            args: spec.map_or_else(Vec::new, |spec| spec.kernel_args.iter().chain(&spec.app_args).cloned().collect()),
+            created: record.map(|record| record.created),
+            started: live.and_then(|status| status.running_since),
+            memory: spec.map(|spec| spec.memory.0),
+            cpus: spec.map(|spec| spec.cpus),
+            ports: Vec::new(),
+            plat: spec.map(|spec| spec.platform.to_string()),
+            arch: spec.map(|spec| spec.arch.to_string()),
+            manager: record.map(|record| record.manager),
+            unit: view.unit.clone(),
+            pid: live.map(|status| status.runner_pid),
+            vmm_pid: live.and_then(|status| status.vmm_pid),
+            restarts: live.map_or(0, |status| status.restarts),
+            labels: spec.map(|spec| spec.labels.clone()).unwrap_or_default(),
+            problem: view.problem.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+pub(crate) fn ps(app: &App, args: &PsArgs) -> Outcome {
+    output::done(list(app, args))
+}
+
+fn list(app: &App, args: &PsArgs) -> Result<()> {
+    let mut views = app.everything().list()?;
+    views.retain(|view| {
+        args.filter.iter().all(|filter| filter.accepts(view))
+            && (!args.systemd || view.manager() == Some(Manager::Systemd))
+    });
+    if args.quiet {
+        return output::write(&views.iter().map(|view| format!("{}\n", view.name)).collect::<String>());
+    }
+    match args.output {
+        Format::Table => output::write(&table(&views, args)),
+        format => output::value(format, &views.iter().map(Row::from).collect::<Vec<_>>()),
+    }
+}
+
+fn table(views: &[View], args: &PsArgs) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
+    let mut header = vec!["NAME", "KERNEL", "ARGS", "CREATED", "STATUS", "MEM", "PORTS", "PLAT"];
+    if args.long {
+        header = vec![
+            "MACHINE ID", "NAME", "KERNEL", "ARGS", "CREATED", "STATUS", "MEM", "CPUS", "PORTS", "PID", "MANAGER",
+            "PLAT", "ARCH",
+        ];
+    }
+    table.set_header(header);
+    let now = Timestamp::now();
+    for view in views {
+        table.add_row(cells(view, args, now));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    lines.concat()
+}
+
+fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<String> {
+    let row = Row::from(view);
+    let cut = |text: String, most| if args.no_trunc { text } else { output::shortened(&text, most) };
+    let kernel = row.kernel.clone().unwrap_or_default();
+    let kernel = if args.no_trunc { kernel } else { kernel.rsplit('/').next().unwrap_or_default().to_owned() };
+    let status = match (row.exit_code, &row.exit_reason) {
+        (Some(code), Some(reason)) if view.state == State::Errored => format!("{} ({code}, {reason})", view.state),
+        _ => view.state.to_string(),
+    };
+    let status = output::painted(view.state, &status);
+    let created = row.created.map_or_else(String::new, |created| output::ago(created, now));
+    let memory = view.record.as_ref().map_or_else(String::new, |record| record.spec.memory.to_string());
+    let arguments = cut(row.args.join(" "), 32);
+    let platform = row.plat.unwrap_or_default();
+    let architecture = row.arch.unwrap_or_default();
+    if !args.long {
+        let plat = if platform.is_empty() { platform } else { format!("{platform}/{architecture}") };
+        return vec![row.name, cut(kernel, 24), arguments, created, status, memory, row.ports.join(", "), plat];
+    }
+    let id = row.id.unwrap_or_default();
+    vec![
+        if args.no_trunc { id } else { id.chars().take(12).collect() },
+        row.name,
+        cut(kernel, 24),
+        arguments,
+        created,
+        status,
+        memory,
+        row.cpus.map_or_else(String::new, |cpus| cpus.to_string()),
+        row.ports.join(", "),
+        row.pid.map_or_else(String::new, |pid| pid.to_string()),
+        row.manager.map_or_else(String::new, |manager| manager.to_string()),
+        platform,
+        architecture,
+    ]
+}

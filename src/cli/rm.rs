@@ -1,0 +1,38 @@
+//! `kraft rm`.
+
+use clap::Args;
+
+use super::Outcome;
+use super::app::App;
+use super::each::{Targets, each};
+use crate::error::Kind;
+use crate::machine::StopMode;
+
+/// Remove machines
+///
+/// A running machine is stopped first. Nothing is left of it but its lines in the journal.
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    targets: Targets,
+
+    /// End a running guest at once, without asking it to shut down
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) fn rm(app: &App, args: &RmArgs) -> Outcome {
+    let mode = if args.force { StopMode::Force } else { StopMode::Graceful(None) };
+    each(app, &args.targets, |service, name| {
+        // Stopped before it is claimed: a start that hangs holds the claim, and is ended by this.
+        if service.get(name).is_ok_and(|view| view.state.is_live()) {
+            service.stop(name, mode)?;
+        }
+        match app.store.claim(name) {
+            Ok(_claim) => service.delete(name),
+            // Somebody else was faster, or it removed itself: it is gone, as was asked.
+            Err(error) if error.kind() == Kind::NoSuchMachine => Ok(()),
+            Err(error) => Err(error),
+        }
+    })
+}

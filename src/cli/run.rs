@@ -1,0 +1,118 @@
+//! `kraft run`: create and start, then follow the console until the machine ends or the person goes away.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::app::App;
+use super::follow::{self, End};
+use super::spec_args::SpecArgs;
+use super::{Outcome, output};
+use crate::error::{Error, Result};
+use crate::lifecycle::{EventKind, EventLog};
+use crate::machine::{MachineName, MachineService, Manager, Record};
+use crate::runner::{self, ConsoleMode};
+use crate::store::Store;
+
+/// Create and start a machine
+///
+/// Without --detach the guest's console is shown until it ends. Ctrl-C stops a machine that kraft runs itself, and only
+/// detaches from one that systemd runs.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+
+    /// Print the name and return once the guest runs
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Create the machine and print its name, without starting it
+    #[arg(long, conflicts_with_all = ["detach", "wait"])]
+    no_start: bool,
+
+    /// Wait until the machine ends, without showing its console, and end with its exit code
+    #[arg(long, conflicts_with = "detach")]
+    wait: bool,
+
+    /// Do not print the name
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
+    try_run(app, args).map_err(|error| vec![error])
+}
+
+fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
+    let RunArgs { spec, detach, no_start, wait, quiet } = args;
+    let manager = spec.manager();
+    let record = Store::new_record(spec.into_spec()?, manager)?;
+    let name = record.spec.name.clone();
+    let say_name = || if quiet { Ok(()) } else { output::line(&name) };
+
+    if no_start {
+        app.service(manager).create(record)?;
+        say_name()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if manager == Manager::Local && !detach && !wait {
+        return foreground(app, record);
+    }
+    let remove = record.spec.auto_remove;
+    let service = app.service(manager);
+    service.create_and_start(record)?;
+    if detach {
+        say_name()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Whoever looks at the end removes the machine after it; the runner's own clean-up leaves a claimed one alone.
+    let _claim = if remove { Some(app.store.claim(&name)?) } else { None };
+    let end = if wait { follow::until_end(service.as_ref(), &name) } else { follow::console(app, manager, &name) }?;
+    match end {
+        End::Ended(exit) => {
+            if remove {
+                service.delete(&name)?;
+            }
+            Ok(ExitCode::from(exit.map_or(125, |exit| exit.code)))
+        }
+        End::Detached => {
+            output::note(format!("detached from {name}, which goes on: `kraft logs -f {name}`, `kraft stop {name}`"));
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Gone => Err(Error::new(format!("machine {name} was removed"))),
+    }
+}
+
+/// Runs the machine in this process, its console on our standard output.
+fn foreground(app: &App, record: Record) -> Result<ExitCode> {
+    let name = record.spec.name.clone();
+    let remove = record.spec.auto_remove;
+    let service = app.local();
+    service.create(record.clone())?;
+    let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow);
+    let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
+    if remove || never_ran {
+        remove_after(&service, app, &name, &record);
+    }
+    let exit = outcome?;
+    if exit.reason == crate::machine::Reason::StartFailed {
+        let kind = match exit.code {
+            126 => crate::error::Kind::CannotRun,
+            127 => crate::error::Kind::NotFound,
+            _ => crate::error::Kind::Failed,
+        };
+        return Err(Error::of(kind, format!("cannot start {name}: {}", exit.detail)));
+    }
+    if !exit.is_success() {
+        output::note(format!("{name}: {exit}"));
+    }
+    Ok(ExitCode::from(exit.code))
+}
+
+fn remove_after(service: &impl MachineService, app: &App, name: &MachineName, record: &Record) {
+    if let Err(error) = service.delete(name) {
+        log::warn!("cannot remove {name}: {error}");
+        EventLog::of(&app.store).append(EventKind::Remove, record, None);
+    }
+}

@@ -1,0 +1,88 @@
+//! `kraft runner`: what a unit's ExecStart and ExecStopPost run, and what a detached local machine is. Not for people.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Outcome;
+use super::app::App;
+use crate::error::Result;
+use crate::lifecycle::{self, Cause, Verdict};
+use crate::logging;
+use crate::machine::{MachineName, MachineService as _, Manager, Phase, Record, RestartPolicy};
+use crate::paths;
+use crate::runner::{self, ConsoleMode, oom_kills};
+
+/// Run a machine in the foreground; for units and for kraft itself
+#[derive(Debug, Args)]
+pub(crate) struct RunnerArgs {
+    /// The machine
+    name: MachineName,
+
+    /// Put in order what a runner left that is dead
+    #[arg(long)]
+    sweep: bool,
+}
+
+pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> Outcome {
+    let record = app.store.read(&args.name);
+    match &record {
+        Ok(record) if record.manager == Manager::Systemd => {
+            logging::to_journal(level, record.spec.name.as_str(), &record.id.to_string());
+        }
+        _ => logging::to_stderr(level),
+    }
+    let code = record.and_then(|record| if args.sweep { sweep(app, &record) } else { live(app, &record) });
+    code.map_err(|error| vec![error])
+}
+
+fn live(app: &App, record: &Record) -> Result<ExitCode> {
+    let name = &record.spec.name;
+    let mode = match record.manager {
+        Manager::Systemd => ConsoleMode::Inherit,
+        Manager::Local => ConsoleMode::Log,
+    };
+    let exit = runner::run(&app.store, name, mode)?;
+    // Under systemd the unit is still there: its sweep removes the machine.
+    if record.spec.auto_remove && record.manager == Manager::Local && claim_is_free(app, name) {
+        app.local().delete(name)?;
+    }
+    Ok(ExitCode::from(exit.code))
+}
+
+/// The end of a unit, however it came.
+fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
+    let name = &record.spec.name;
+    let variable = |name| paths::environment_variable(name).unwrap_or_default().to_string_lossy().into_owned();
+    let cause = match variable("SERVICE_RESULT") {
+        result if result.is_empty() => Cause::Gone,
+        result => Cause::Unit { result, code: variable("EXIT_CODE"), status: variable("EXIT_STATUS"), oom: oom_kills() > 0 },
+    };
+    let verdict = lifecycle::sweep(&app.store, record, &cause)?;
+    if verdict != Some(Verdict::Final) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if record.spec.auto_remove {
+        if claim_is_free(app, name) {
+            app.systemd().remove_from_within(name)?;
+        }
+    } else if systemd_would_restart(app, record)? {
+        app.systemd().forbid_restart(name)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The unit knows no count of restarts, and a policy that was changed since the unit was made.
+fn systemd_would_restart(app: &App, record: &Record) -> Result<bool> {
+    let counted = matches!(record.spec.restart, RestartPolicy::OnFailure(Some(_)));
+    let ended_badly = app
+        .store
+        .status(&record.spec.name)?
+        .is_some_and(|status| status.phase == Phase::Ended && status.exit.is_some_and(|exit| !exit.reason.is_on_request()));
+    Ok((counted || record.stale) && ended_badly)
+}
+
+/// Somebody who watches the end of a machine claims it, and removes it when done.
+fn claim_is_free(app: &App, name: &MachineName) -> bool {
+    matches!(app.store.try_claim(name), Ok(Some(_)))
+}

@@ -1,0 +1,178 @@
+//! The arguments that say what a machine is, and the spec that they amount to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::ValueParser;
+
+use super::names;
+use crate::error::{Context as _, Error, Result};
+use crate::image;
+use crate::machine::{
+    Accel, Arch, Bytes, Kernel, MachineName, MachineType, Manager, Platform, RestartPolicy, Spec, parse_duration,
+};
+use crate::paths;
+use crate::systemd;
+
+/// What a machine is.
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// The kernel to run
+    #[arg(value_name = "KERNEL", value_hint = clap::ValueHint::FilePath)]
+    kernel: PathBuf,
+
+    /// Arguments for the kernel
+    #[arg(value_name = "KERNEL-ARGS")]
+    arguments: Vec<String>,
+
+    /// Arguments for the application
+    #[arg(value_name = "APP-ARGS", last = true)]
+    app_args: Vec<String>,
+
+    /// Run it as a systemd unit
+    #[arg(long)]
+    pub(crate) systemd: bool,
+
+    /// The machine's name: a-z 0-9 _ . -; made up if not given
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) name: Option<MachineName>,
+
+    /// Memory: a number and K, M, G, Ki, Mi or Gi, all binary; at least 1Mi
+    #[arg(short = 'M', long, value_name = "SIZE", default_value = "64Mi")]
+    memory: Bytes,
+
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u32,
+
+    /// One more argument for the kernel; may be repeated
+    #[arg(short = 'a', long = "kernel-arg", value_name = "ARG", allow_hyphen_values = true)]
+    kernel_arg: Vec<String>,
+
+    /// Set a variable in the guest's environment, or pass on kraft's own; may be repeated
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    env: Vec<String>,
+
+    /// The initial RAM disk, a CPIO archive
+    #[arg(short, long, visible_alias = "rootfs", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    initrd: Option<PathBuf>,
+
+    /// Remove the machine when it ends
+    #[arg(long)]
+    pub(crate) rm: bool,
+
+    /// Do without KVM: the same as --accel tcg
+    #[arg(short = 'W', long, conflicts_with = "accel")]
+    disable_acceleration: bool,
+
+    /// What runs the guest's instructions
+    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
+    accel: Accel,
+
+    /// The machine type; chosen by what the kernel needs if not given
+    #[arg(long, value_name = "microvm|q35|pc|virt")]
+    machine: Option<MachineType>,
+
+    /// The VMM
+    #[arg(long, value_name = "qemu", default_value = "qemu")]
+    plat: Platform,
+
+    /// The guest's architecture; the kernel's if not given
+    #[arg(short = 'm', long, value_name = "x86_64|arm64")]
+    arch: Option<Arch>,
+
+    /// How long the guest may take to shut down before it is ended
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = ValueParser::new(parse_duration))]
+    stop_timeout: Duration,
+
+    /// When it is started again after it ended
+    #[arg(long, value_name = "no|on-failure[:N]|always", default_value = "no")]
+    restart: RestartPolicy,
+
+    /// Label the machine; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+
+    /// Set a property of the unit, as systemd-run does; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "systemd")]
+    property: Vec<String>,
+
+    /// The slice to put the machine in
+    #[arg(long, value_name = "SLICE", requires = "systemd")]
+    slice: Option<String>,
+}
+
+impl SpecArgs {
+    /// Who is to keep it alive.
+    pub(crate) fn manager(&self) -> Manager {
+        if self.systemd { Manager::Systemd } else { Manager::Local }
+    }
+
+    /// Checks everything and settles what was left open. Changes nothing.
+    pub(crate) fn into_spec(self) -> Result<Spec> {
+        let wanted = self.arch;
+        let kernel = image::inspect(&self.kernel, wanted)?;
+        if let Some(initrd) = &self.initrd {
+            image::check_initrd(initrd)?;
+        }
+        systemd::check_properties(&self.property)?;
+        if let Some(slice) = &self.slice {
+            systemd::check_slice(slice)?;
+        }
+        let env = self.env.iter().map(|text| environment(text)).collect::<Result<BTreeMap<_, _>>>()?;
+        let spec = Spec {
+            name: match self.name {
+                Some(name) => name,
+                None => names::made_up()?,
+            },
+            platform: self.plat,
+            arch: kernel.arch,
+            kernel: Kernel { path: paths::absolute(&self.kernel)?, kind: kernel.kind },
+            kernel_args: self.kernel_arg.into_iter().chain(self.arguments).collect(),
+            app_args: self.app_args,
+            env,
+            memory: self.memory,
+            cpus: self.cpus,
+            accel: if self.disable_acceleration { Accel::Tcg } else { self.accel },
+            machine_type: self.machine,
+            initrd: self.initrd.as_deref().map(paths::absolute).transpose()?,
+            stop_timeout_ms: u64::try_from(self.stop_timeout.as_millis()).unwrap_or(u64::MAX),
+            restart: self.restart,
+            auto_remove: self.rm,
+            properties: self.property,
+            slice: self.slice,
+            labels: labels(&self.label)?,
+        };
+        if spec.auto_remove && spec.restart != RestartPolicy::No {
+            return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
+        }
+        spec.validate()?;
+        Ok(spec)
+    }
+}
+
+/// Reads `KEY=VALUE` labels.
+pub(crate) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {
+    texts
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some(("", _)) => Err(Error::new(format!("bad label '{}': it has no key", text.escape_debug()))),
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Ok((text.clone(), String::new())),
+        })
+        .collect()
+}
+
+/// Reads `KEY=VALUE`, or `KEY` for a value from our own environment.
+fn environment(text: &str) -> Result<(String, String)> {
+    if let Some((key, value)) = text.split_once('=') {
+        return Ok((key.to_owned(), value.to_owned()));
+    }
+    let value = paths::environment_variable(text)
+        .ok_or_else(|| Error::new(format!("environment variable {text} is not set")))
+        .map_err(|error| error.with_hint(format!("`-e {text}=VALUE` gives it a value")))?;
+    let value = value.into_string().map_err(|_| Error::new("it is not UTF-8"));
+    Ok((text.to_owned(), value.with_context(|| format!("cannot pass on the environment variable {text}"))?))
+}

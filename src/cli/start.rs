@@ -1,0 +1,23 @@
+//! `kraft start`.
+
+use clap::Args;
+
+use super::Outcome;
+use super::app::App;
+use super::each::{Targets, each};
+
+/// Start machines, or let paused ones go on
+///
+/// Returns when their guests run.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+pub(crate) fn start(app: &App, args: &StartArgs) -> Outcome {
+    each(app, &args.targets, |service, name| {
+        let _claim = app.store.claim(name)?;
+        service.start(name).map(drop)
+    })
+}

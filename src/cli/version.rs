@@ -1,0 +1,35 @@
+//! `kraft version`.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::app::App;
+use super::output::{self, Format};
+use super::Outcome;
+
+/// Show the version
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// The form
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+    arch: &'static str,
+    scope: String,
+}
+
+pub(crate) fn version(app: &App, args: &VersionArgs) -> Outcome {
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION"),
+        arch: std::env::consts::ARCH,
+        scope: app.scope.to_string(),
+    };
+    output::done(match args.output {
+        Format::Table => output::line(format_args!("kraft {} ({})", version.version, version.arch)),
+        format => output::value(format, &version),
+    })
+}

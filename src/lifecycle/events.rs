@@ -1,0 +1,262 @@
+//! What happened to machines: one line of JSON each in `RUNTIME/events.jsonl`, appended whole by whoever did it or saw
+//! it, whichever manager it was. The file is turned over at a mebibyte, so at most two are kept, until the host goes
+//! down.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Seek as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context as _, Result};
+use crate::machine::{Exit, MachineId, MachineName, Manager, Record};
+use crate::store::Store;
+
+const FILE: &str = "events.jsonl";
+const OLD: &str = "events.jsonl.1";
+const FULL: u64 = 1 << 20;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// A machine was created.
+    Create,
+    /// Its guest runs.
+    Start,
+    /// Its guest was paused.
+    Pause,
+    /// Its guest goes on.
+    Unpause,
+    /// It was asked to stop.
+    Stop,
+    /// Its guest ended.
+    Die,
+    /// It was changed.
+    Update,
+    /// It was removed.
+    Remove,
+}
+
+impl EventKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Stop => "stop",
+            Self::Die => "die",
+            Self::Update => "update",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// One thing that happened to one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub event: EventKind,
+    /// To whom.
+    pub name: MachineName,
+    /// Its id.
+    pub id: MachineId,
+    /// Who keeps it alive.
+    pub manager: Manager,
+    /// How it ended, with `die`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+}
+
+/// The log of one scope.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    dir: PathBuf,
+}
+
+impl EventLog {
+    /// The log beside the store's runtime files.
+    pub fn of(store: &Store) -> Self {
+        Self { dir: store.paths().runtime.clone() }
+    }
+
+    /// Adds a line. What happened happened: a log that cannot be written is worth a warning, not a failure.
+    pub fn append(&self, event: EventKind, record: &Record, exit: Option<&Exit>) {
+        let line = EventLine {
+            time: Timestamp::now(),
+            event,
+            name: record.spec.name.clone(),
+            id: record.id,
+            manager: record.manager,
+            exit: exit.cloned(),
+        };
+        if let Err(error) = self.try_append(&line) {
+            log::warn!("cannot log that {} did {}: {error}", line.name, event.as_str());
+        }
+    }
+
+    fn try_append(&self, line: &EventLine) -> Result<()> {
+        let mut text = serde_json::to_vec(line).context("cannot write an event")?;
+        text.push(b'\n');
+        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
+        let path = self.dir.join(FILE);
+        let cannot = || format!("cannot write {}", path.display());
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).with_context(cannot)?;
+        if file.metadata().with_context(cannot)?.len() >= FULL {
+            std::fs::rename(&path, self.dir.join(OLD)).with_context(cannot)?;
+            file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).with_context(cannot)?;
+        }
+        // One write of one line: appends of several processes do not mix.
+        file.write_all(&text).with_context(cannot)
+    }
+
+    /// The events since a moment (`None`: from now on), then those to come if `follow`.
+    ///
+    /// # Errors
+    /// When the log cannot be read or watched.
+    pub fn read(&self, since: Option<Timestamp>, follow: bool) -> Result<Events> {
+        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
+        let inotify = if follow {
+            let inotify =
+                Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("cannot watch for events")?;
+            let interesting = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+            inotify.add_watch(&self.dir, interesting).context("cannot watch for events")?;
+            Some(inotify)
+        } else {
+            None
+        };
+        let mut events = Events { dir: self.dir.clone(), current: None, inotify, since, backlog: Vec::new() };
+        if since.is_some() {
+            if let Ok(old) = File::open(self.dir.join(OLD)) {
+                events.read_lines(&mut BufReader::new(old))?;
+            }
+            events.reopen();
+        } else {
+            events.reopen();
+            if let Some(current) = &mut events.current {
+                current.seek(std::io::SeekFrom::End(0)).context("cannot read the events")?;
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Events, oldest first.
+#[derive(Debug)]
+pub struct Events {
+    dir: PathBuf,
+    current: Option<BufReader<File>>,
+    inotify: Option<Inotify>,
+    since: Option<Timestamp>,
+    backlog: Vec<EventLine>,
+}
+
+impl Events {
+    fn reopen(&mut self) {
+        self.current = File::open(self.dir.join(FILE)).ok().map(BufReader::new);
+    }
+
+    /// Reads whole lines; what is not understood is passed over, as it is a newer kraft's.
+    fn read_lines(&mut self, from: &mut BufReader<File>) -> Result<()> {
+        let mut line = Vec::new();
+        while from.read_until(b'\n', &mut line).context("cannot read the events")? > 0 {
+            if let Ok(event) = serde_json::from_slice::<EventLine>(&line)
+                && self.since.is_none_or(|since| event.time >= since)
+            {
+                self.backlog.push(event);
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn read_current(&mut self) -> Result<()> {
+        let Some(mut current) = self.current.take() else {
+            self.reopen();
+            let Some(mut current) = self.current.take() else { return Ok(()) };
+            self.read_lines(&mut current)?;
+            self.current = Some(current);
+            return Ok(());
+        };
+        self.read_lines(&mut current)?;
+        let same = std::fs::metadata(self.dir.join(FILE))
+            .and_then(|now| Ok(now.ino() == current.get_ref().metadata()?.ino()))
+            .unwrap_or(false);
+        if same {
+            self.current = Some(current);
+            Ok(())
+        } else {
+            // Turned over: the rest of the old one was read above.
+            self.reopen();
+            match self.current.take() {
+                Some(mut fresh) => {
+                    self.read_lines(&mut fresh)?;
+                    self.current = Some(fresh);
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+impl Events {
+    /// The events that are there now. Never waits.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn pending(&mut self) -> Result<Vec<EventLine>> {
+        if let Some(inotify) = &self.inotify {
+            match inotify.read_events() {
+                Ok(_) | Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
+                Err(errno) => return Err(errno).context("cannot watch for events"),
+            }
+        }
+        self.read_current()?;
+        Ok(std::mem::take(&mut self.backlog))
+    }
+
+    /// Readable when events may be there; `None` unless following.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<EventLine>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if !self.backlog.is_empty() {
+                return Some(Ok(self.backlog.remove(0)));
+            }
+            if let Err(error) = self.read_current() {
+                return Some(Err(error));
+            }
+            if self.backlog.is_empty() {
+                match &self.inotify {
+                    None => return None,
+                    Some(inotify) => {
+                        let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+                        if let Err(errno) = poll(&mut fds, PollTimeout::NONE)
+                            && errno != nix::errno::Errno::EINTR
+                        {
+                            return Some(Err(errno).context("cannot watch for events"));
+                        }
+                        // Drained before the log is read, so that what comes after wakes us again.
+                        let _ = inotify.read_events();
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! How an end is recorded: the exit where it survives a reboot, the status, the event; and whether a restart follows.
+
+use crate::error::Result;
+use crate::machine::{Exit, Phase, Record, RestartPolicy, Status};
+use crate::store::Store;
+
+use super::events::{EventKind, EventLog};
+
+/// What follows an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The machine's policy starts it again.
+    Restart,
+    /// It stays down.
+    Final,
+}
+
+/// Records how a guest ended and decides what follows.
+///
+/// # Errors
+/// When something could not be written; all that could be was, and the verdict is in `status.phase`.
+pub fn finish(store: &Store, record: &Record, status: &mut Status, exit: Exit) -> Result<Verdict> {
+    let name = &record.spec.name;
+    let restarts = RestartPolicy::count_after(status.restarts, status.ran_until(exit.at));
+    let verdict = if record.spec.restart.wants(&exit, restarts) { Verdict::Restart } else { Verdict::Final };
+    status.phase = match verdict {
+        Verdict::Restart => Phase::Restarting,
+        Verdict::Final => Phase::Ended,
+    };
+    status.restarts = match verdict {
+        Verdict::Restart => restarts + 1,
+        Verdict::Final => restarts,
+    };
+    status.vmm_pid = None;
+    status.exit = Some(exit.clone());
+    // Neither depends on the other, and each is worth having when the other's file system is full.
+    let kept = store.write_exit(name, &exit);
+    let said = store.write_status(name, status);
+    EventLog::of(store).append(EventKind::Die, record, Some(&exit));
+    kept.and(said).map(|()| verdict)
+}

@@ -1,0 +1,14 @@
+//! The sequences that every manager and the runner share: how a start begins, how an end is recorded, how a runner that
+//! died without a word is swept, and how a guest is brought to its end.
+
+mod begin;
+mod events;
+mod finish;
+mod stopping;
+mod sweep;
+
+pub use begin::{Begin, begin};
+pub use events::{EventKind, EventLine, EventLog, Events};
+pub use finish::{Verdict, finish};
+pub use stopping::{Step, Stopping};
+pub use sweep::{Cause, sweep};

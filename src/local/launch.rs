@@ -1,0 +1,106 @@
+//! Starting a detached runner and waiting until it says READY=1, on a notify socket of our own.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::machine::{MachineName, Reason};
+use crate::store::Store;
+use crate::{paths, process};
+
+/// Longer than a runner gives its VMM.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// Starts a runner. Returns when its guest runs, or ran.
+pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
+    let cannot = || format!("cannot start {name}");
+    // An abstract address that the kernel picks leaves no file behind, whatever kills us.
+    let socket = UnixDatagram::unbound().context("cannot make a notify socket").with_context(cannot)?;
+    let address = autobind(&socket).with_context(cannot)?;
+    let stderr = std::fs::File::create(store.directory(name).join("runner.log")).with_context(cannot)?;
+    let mut command = process::command(paths::own_executable()?);
+    command.arg("runner").arg(name.as_str());
+    command.env("NOTIFY_SOCKET", address);
+    command.env("KRAFT_STATE_DIR", &store.paths().state);
+    command.env("KRAFT_RUNTIME_DIR", &store.paths().runtime);
+    command.stdout(Stdio::null()).stderr(stderr);
+    command.current_dir("/");
+    process::detach(&mut command);
+    let mut child = command.spawn().context("cannot run the runner").with_context(cannot)?;
+    match wait_ready(&socket, &mut child).with_context(cannot)? {
+        Outcome::Ready => Ok(()),
+        Outcome::Ended(code) => Err(why(store, name, code)),
+        Outcome::Late => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(Error::of(Kind::Timeout, format!("cannot start {name}: its guest did not run within {READY_WITHIN:?}")))
+        }
+    }
+}
+
+enum Outcome {
+    Ready,
+    Ended(i32),
+    Late,
+}
+
+fn wait_ready(socket: &UnixDatagram, child: &mut Child) -> Result<Outcome> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("cannot watch the runner")?;
+    let deadline = Instant::now() + READY_WITHIN;
+    let mut buffer = [0; 4096];
+    loop {
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(Outcome::Late) };
+        let (word, ended) = readable(socket.as_fd(), pidfd.as_fd(), left)?;
+        if word {
+            let n = socket.recv(&mut buffer).context("cannot read from the runner")?;
+            if buffer[..n].split(|&b| b == b'\n').any(|line| line == b"READY=1") {
+                return Ok(Outcome::Ready);
+            }
+        } else if ended {
+            let status = child.wait().context("cannot collect the runner")?;
+            return Ok(Outcome::Ended(status.code().unwrap_or(125)));
+        }
+    }
+}
+
+fn readable(socket: BorrowedFd<'_>, process: BorrowedFd<'_>, left: Duration) -> Result<(bool, bool)> {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(process, PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok((fds[0].any() == Some(true), fds[1].any() == Some(true))),
+        Err(errno) => Err(errno).context("cannot wait for the runner"),
+    }
+}
+
+/// Binds to an address of the kernel's choice; returns it as `$NOTIFY_SOCKET` spells it.
+fn autobind(socket: &UnixDatagram) -> Result<String> {
+    nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(socket), &nix::sys::socket::UnixAddr::new_unnamed())
+        .context("cannot bind a notify socket")?;
+    let address: SocketAddr = socket.local_addr().context("cannot read the notify socket's address")?;
+    let name = address.as_abstract_name().ok_or_else(|| Error::new("the notify socket has no address"))?;
+    Ok(format!("@{}", String::from_utf8_lossy(name)))
+}
+
+/// Why a guest never ran, from what its runner recorded, else from what it wrote.
+fn why(store: &Store, name: &MachineName, code: i32) -> Error {
+    let kind = match code {
+        126 => Kind::CannotRun,
+        127 => Kind::NotFound,
+        _ => Kind::Failed,
+    };
+    let recorded = store.last_exit(name).ok().flatten().filter(|exit| exit.reason == Reason::StartFailed);
+    let detail = recorded.map(|exit| exit.detail).or_else(|| {
+        let text = std::fs::read_to_string(store.directory(name).join("runner.log")).ok()?;
+        Some(text.trim().lines().last()?.trim_start_matches("error: ").to_owned())
+    });
+    Error::of(
+        kind,
+        format!("cannot start {name}: {}", detail.unwrap_or_else(|| format!("its runner ended with {code}"))),
+    )
+}

@@ -1,0 +1,227 @@
+//! Machines without systemd: each has a detached runner, found again by the lock that it holds.
+
+mod launch;
+mod logs;
+mod stop;
+mod watch;
+
+use crate::error::{Context as _, Error, Result};
+use crate::lifecycle::{self, Cause, EventKind, EventLog};
+use crate::machine::{
+    Change, Changes, Event, Liveness, LogQuery, Logs, MachineName, MachineService, Manager, Next, Phase, Progress,
+    Record, Spec, State, Status, StopMode, View, Watch, next,
+};
+use crate::platform;
+use crate::store::Store;
+
+/// The machine service of the local manager. It also keeps the records of machines that another manager runs, and
+/// pauses them, as that is a matter of the VMM alone.
+#[derive(Debug, Clone)]
+pub struct LocalService {
+    store: Store,
+}
+
+impl LocalService {
+    /// The service over these records.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    fn view(&self, record: Record) -> Result<View> {
+        let name = &record.spec.name;
+        let mut status = self.store.status(name)?;
+        let runner = self.store.runner(name)?;
+        if runner.is_none() && record.manager == Manager::Local && status.as_ref().is_some_and(is_unfinished) {
+            // Nobody else cleans up after a local runner that was killed. Who may not write sees it all the same.
+            match lifecycle::sweep(&self.store, &record, &Cause::Gone) {
+                Ok(_) => status = self.store.status(name)?,
+                Err(error) => log::debug!("cannot sweep {name}: {error}"),
+            }
+        }
+        let exit = self.store.last_exit(name)?;
+        let liveness = liveness(runner.is_some(), status.as_ref());
+        Ok(View::new(record, liveness, status, exit))
+    }
+
+    fn view_of(&self, name: &MachineName) -> View {
+        self.store
+            .read(name)
+            .and_then(|record| {
+                // What the record says is shown even where its status cannot be read.
+                let known = record.clone();
+                Ok(self
+                    .view(record)
+                    .unwrap_or_else(|problem| View::new(known, Liveness::Down, None, None).with_problem(problem)))
+            })
+            .unwrap_or_else(|problem| View::unknown(name.clone(), problem))
+    }
+
+    fn control(&self, view: &View) -> Result<Box<dyn platform::Control>> {
+        let record = view.record.as_ref().ok_or_else(|| unreadable(view))?;
+        platform::vmm(record.spec.platform).attach(&self.store.control_socket(&view.name))
+    }
+
+    /// Waits until the runner has seen what its VMM was told.
+    fn until(&self, name: &MachineName, state: State) -> Result<View> {
+        let mut last = None;
+        for view in self.watch(Some(std::slice::from_ref(name)))? {
+            let view = view?;
+            if view.state == state || !view.state.is_live() {
+                return Ok(view);
+            }
+            last = Some(view);
+        }
+        last.ok_or_else(|| Error::new(format!("cannot follow {name}")))
+    }
+}
+
+fn unreadable(view: &View) -> Error {
+    view.problem.clone().unwrap_or_else(|| Error::new(format!("the record of {} cannot be read", view.name)))
+}
+
+fn is_unfinished(status: &Status) -> bool {
+    match status.phase {
+        Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Restarting => true,
+        Phase::Ended => false,
+    }
+}
+
+fn liveness(runner: bool, status: Option<&Status>) -> Liveness {
+    if !runner {
+        return Liveness::Down;
+    }
+    match status.map(|status| status.phase) {
+        None | Some(Phase::Starting) => Liveness::Starting,
+        Some(Phase::Restarting) => Liveness::Waiting,
+        Some(Phase::Running | Phase::Paused) => Liveness::Up,
+        Some(Phase::Stopping | Phase::Ended) => Liveness::Stopping,
+    }
+}
+
+impl MachineService for LocalService {
+    fn create(&self, record: Record) -> Result<View> {
+        record.spec.validate()?;
+        platform::vmm(record.spec.platform)
+            .check(&record.spec, &self.store.paths().runtime)
+            .with_context(|| format!("cannot create {}", record.spec.name))?;
+        self.store.create(&record)?;
+        EventLog::of(&self.store).append(EventKind::Create, &record, None);
+        Ok(View::new(record, Liveness::Down, None, None))
+    }
+
+    fn start(&self, name: &MachineName) -> Result<View> {
+        let view = self.get(name)?;
+        match next(view.state, Event::Start).map_err(|denied| denied.into_error(name))? {
+            Next::Already => Ok(view),
+            Next::To(_) if view.state == State::Paused => {
+                self.control(&view)
+                    .and_then(|mut vmm| vmm.resume())
+                    .with_context(|| format!("cannot resume {name}"))?;
+                self.until(name, State::Running)
+            }
+            // The runner is there already and starts the guest by itself.
+            Next::To(_) if view.state == State::Restarting => self.until(name, State::Running),
+            Next::To(_) => {
+                launch::launch(&self.store, name)?;
+                self.get(name)
+            }
+        }
+    }
+
+    fn pause(&self, name: &MachineName) -> Result<View> {
+        let view = self.get(name)?;
+        match next(view.state, Event::Pause).map_err(|denied| denied.into_error(name))? {
+            Next::Already => Ok(view),
+            Next::To(_) => {
+                self.control(&view).and_then(|mut vmm| vmm.pause()).with_context(|| format!("cannot pause {name}"))?;
+                self.until(name, State::Paused)
+            }
+        }
+    }
+
+    fn stop(&self, name: &MachineName, mode: StopMode) -> Result<View> {
+        stop::stop(&self.store, name, mode).with_context(|| format!("cannot stop {name}"))?;
+        self.get(name)
+    }
+
+    fn update(&self, name: &MachineName, changes: &Changes) -> Result<Vec<Change>> {
+        let mut record = self.store.read(name)?;
+        let settings = apply(&mut record.spec, changes);
+        record.spec.validate()?;
+        self.store.replace(&record)?;
+        EventLog::of(&self.store).append(EventKind::Update, &record, None);
+        let up = self.store.runner(name)?.is_some();
+        let progress = |when| if up { when } else { Progress::Live };
+        Ok(settings.into_iter().map(|(setting, when)| Change { setting, progress: progress(when) }).collect())
+    }
+
+    fn delete(&self, name: &MachineName) -> Result<()> {
+        // A record that cannot be read does not keep the machine from being removed.
+        let record = self.store.read(name).ok();
+        if self.store.runner(name)?.is_some() {
+            stop::stop(&self.store, name, StopMode::Force).with_context(|| format!("cannot stop {name}"))?;
+        }
+        self.store.remove(name)?;
+        if let Some(record) = record {
+            EventLog::of(&self.store).append(EventKind::Remove, &record, None);
+        }
+        Ok(())
+    }
+
+    fn get(&self, name: &MachineName) -> Result<View> {
+        match self.store.read(name) {
+            Err(error) if error.kind() == crate::error::Kind::NoSuchMachine => Err(error),
+            _ => Ok(self.view_of(name)),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<View>> {
+        Ok(self.store.names()?.iter().map(|name| self.view_of(name)).collect())
+    }
+
+    fn watch(&self, names: Option<&[MachineName]>) -> Result<Watch> {
+        Ok(Box::new(watch::Follow::new(self.clone(), names)?))
+    }
+
+    fn logs(&self, name: &MachineName, query: &LogQuery) -> Result<Logs> {
+        self.store.read(name)?;
+        Ok(Box::new(logs::ConsoleLog::open(&self.store.console_log(name), query)?))
+    }
+}
+
+/// Changes a spec; says which settings changed and when that counts for a running machine.
+fn apply(spec: &mut Spec, changes: &Changes) -> Vec<(String, Progress)> {
+    let mut changed = Vec::new();
+    let mut note = |setting: &str, when| changed.push((setting.to_owned(), when));
+    if let Some(memory) = changes.memory {
+        spec.memory = memory;
+        note("memory", Progress::NeedsRestart);
+    }
+    if let Some(cpus) = changes.cpus {
+        spec.cpus = cpus;
+        note("cpus", Progress::NeedsRestart);
+    }
+    if let Some(restart) = changes.restart {
+        spec.restart = restart;
+        note("restart", Progress::NeedsRestart);
+    }
+    if let Some(timeout) = changes.stop_timeout {
+        spec.stop_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        note("stop-timeout", Progress::NeedsRestart);
+    }
+    for (key, value) in &changes.labels {
+        if value.is_empty() {
+            spec.labels.remove(key);
+        } else {
+            spec.labels.insert(key.clone(), value.clone());
+        }
+        note(&format!("label {key}"), Progress::Live);
+    }
+    for property in &changes.properties {
+        let key = property.split('=').next().unwrap_or(property);
+        spec.properties.retain(|old| old.split('=').next() != Some(key));
+        spec.properties.push(property.clone());
+        note(&format!("property {key}"), Progress::NeedsRestart);
+    }
+    changed
+}

@@ -1,0 +1,169 @@
+//! The VMMs. A [`Vmm`] turns a finished [`Launch`] into a running [`Guest`]; what is particular to one VMM stays in its
+//! own module. Networks and volumes reach it as finished values, never as names to look up.
+
+pub mod qemu;
+
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitStatus;
+
+use crate::error::Result;
+use crate::machine::{Exit, Platform, Spec};
+
+/// What a VMM needs to start one guest.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// What was asked.
+    pub spec: &'a Spec,
+    /// Where the VMM's control socket is to be.
+    pub control: &'a Path,
+    /// Where facts about this host may be kept until it goes down.
+    pub cache: &'a Path,
+    /// The guest's console and what the VMM itself has to say.
+    pub output: Output,
+}
+
+/// Where a VMM writes.
+#[derive(Debug)]
+pub struct Output {
+    /// The guest's console; this process's own standard output if `None`.
+    pub console: Option<OwnedFd>,
+    /// The VMM's complaints.
+    pub complaints: OwnedFd,
+}
+
+/// Something that a VMM told about its guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestEvent {
+    /// The guest runs for the first time.
+    Started,
+    /// The VMM answered: it is alive.
+    Alive,
+    /// The guest was paused.
+    Paused,
+    /// The guest goes on.
+    Resumed,
+    /// The guest panicked; it will not go on.
+    Panicked,
+    /// The VMM cannot go on with the guest, for this reason.
+    Broken(String),
+    /// The guest is shutting itself down, or was shut down on request.
+    Shutdown(Shutdown),
+    /// The VMM refused what was asked.
+    Refused(String),
+}
+
+/// Why a VMM is about to end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// The guest powered off.
+    PowerOff,
+    /// The guest asked for a reset, or broke down into one.
+    Reset,
+    /// The VMM was told to end.
+    Host,
+}
+
+/// What a runner asks of its VMM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Say that you are alive.
+    Ping,
+    /// Press the power button.
+    PowerButton,
+    /// Let a paused guest go on.
+    Resume,
+    /// End now.
+    Quit,
+}
+
+/// A VMM's name for what it runs on, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// What runs the instructions: `kvm`, `tcg`.
+    pub accel: String,
+    /// The machine type.
+    pub machine_type: String,
+    /// Why it is not what one would expect, if so.
+    pub note: Option<String>,
+}
+
+/// A guest whose VMM is a child of this process.
+///
+/// Everything here returns at once: waiting is done by the caller's poll loop on the two descriptors.
+pub trait Guest: fmt::Debug {
+    /// What it runs on.
+    fn description(&self) -> &Description;
+    /// The VMM's process.
+    fn pid(&self) -> u32;
+    /// Readable when the VMM ended.
+    fn process(&self) -> BorrowedFd<'_>;
+    /// Readable when the VMM has something to say; `None` once it has closed that channel.
+    fn monitor(&self) -> Option<BorrowedFd<'_>>;
+    /// What it said since the last call.
+    ///
+    /// # Errors
+    /// When it speaks in a way that is not understood.
+    fn events(&mut self) -> Result<Vec<GuestEvent>>;
+    /// Asks for something; the answer comes as an event.
+    ///
+    /// # Errors
+    /// When the VMM takes no more requests.
+    fn ask(&mut self, ask: Ask) -> Result<()>;
+    /// Ends the VMM by SIGKILL. One that is gone is a success.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    fn kill(&mut self) -> Result<()>;
+    /// The VMM's exit status once [`process`](Self::process) is readable.
+    ///
+    /// # Errors
+    /// When it cannot be collected.
+    fn reap(&mut self) -> Result<ExitStatus>;
+    /// How the guest ended, from how the VMM ended and the events before it. `complaint` is the last line that the VMM
+    /// wrote about itself.
+    fn conclude(&self, status: ExitStatus, events: &[GuestEvent], complaint: Option<&str>) -> Exit;
+}
+
+/// A VMM that another process runs, as far as one may talk to it from outside.
+pub trait Control: fmt::Debug {
+    /// Pauses the guest; it is paused when this returns.
+    ///
+    /// # Errors
+    /// When the VMM does not answer or refuses.
+    fn pause(&mut self) -> Result<()>;
+    /// Lets the guest go on.
+    ///
+    /// # Errors
+    /// When the VMM does not answer or refuses.
+    fn resume(&mut self) -> Result<()>;
+}
+
+/// A virtual machine monitor.
+pub trait Vmm: fmt::Debug {
+    /// Whether the guest of this spec can be asked to shut down, or can only be ended.
+    fn has_power_button(&self, spec: &Spec) -> bool;
+    /// Checks all that can be known before a start. Starts nothing.
+    ///
+    /// # Errors
+    /// When the VMM is not installed ([`CannotRun`](crate::error::Kind::CannotRun)), or cannot run this.
+    fn check(&self, spec: &Spec, cache: &Path) -> Result<()>;
+    /// Starts the VMM with a guest that is about to run.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn spawn(&self, launch: Launch<'_>) -> Result<Box<dyn Guest>>;
+    /// Reaches the VMM of another process.
+    ///
+    /// # Errors
+    /// When nothing answers there.
+    fn attach(&self, control: &Path) -> Result<Box<dyn Control>>;
+}
+
+/// The VMM of a platform.
+pub fn vmm(platform: Platform) -> Box<dyn Vmm> {
+    match platform {
+        Platform::Qemu => Box::new(qemu::Qemu),
+    }
+}

@@ -1,0 +1,258 @@
+//! QEMU's command line, built by a pure function from the spec. Nothing in it is there by default: no default devices,
+//! no configuration file, no display.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
+
+/// What the spec left open, settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) machine_type: MachineType,
+    pub(super) accel: Accel,
+    /// Why it is not what one would expect.
+    pub(super) note: Option<String>,
+    pub(super) qboot: Option<PathBuf>,
+}
+
+/// The descriptors that QEMU inherits, by number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sockets {
+    /// Our end's peer: the runner's own QMP connection.
+    pub(super) monitor: RawFd,
+    /// A listening socket for everybody else's.
+    pub(super) control: RawFd,
+}
+
+/// The I/O port of isa-debug-exit, as kernels built for QEMU expect it; four bytes wide, so that any width of access
+/// reaches it.
+const DEBUG_EXIT: &str = "isa-debug-exit,iobase=0x501,iosize=0x4";
+
+/// The arguments after the program's name.
+pub(super) fn arguments(spec: &Spec, choice: &Choice, sockets: Sockets) -> Result<Vec<OsString>> {
+    let mut argv = Argv::default();
+    argv.pair("-name", format!("{},process=kraft:{}", spec.name, spec.name));
+    for flag in ["-nodefaults", "-no-user-config"] {
+        argv.flag(flag);
+    }
+    argv.pair("-display", "none");
+    argv.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    argv.pair("-machine", machine(spec, choice));
+    argv.pair("-accel", accel(choice.accel));
+    argv.pair("-cpu", cpu(spec.arch, choice.accel));
+    argv.pair("-smp", spec.cpus.to_string());
+    argv.pair("-m", format!("{}M", spec.memory.mebibytes()));
+    argv.pair("-rtc", "base=utc");
+    // The guest does not run before the runner says so: what ends before that is QEMU's own failure, what ends after
+    // it is the guest's doing. A guest that panicked stays, so that its runner hears of it.
+    argv.flag("-S");
+    argv.pair("-action", "reboot=shutdown,shutdown=poweroff,panic=pause,watchdog=poweroff");
+    if let Some(qboot) = &choice.qboot {
+        argv.path("-bios", "", qboot);
+    }
+    argv.path("-kernel", "", &spec.kernel.path);
+    if let Some(initrd) = &spec.initrd {
+        argv.path("-initrd", "", initrd);
+    }
+    let command_line = command_line(spec)?;
+    if !command_line.is_empty() {
+        argv.pair("-append", command_line);
+    }
+    argv.pair("-chardev", "stdio,id=console,signal=off");
+    argv.pair("-serial", "chardev:console");
+    argv.pair("-chardev", format!("socket,id=monitor,fd={}", sockets.monitor));
+    argv.pair("-mon", "chardev=monitor,mode=control");
+    argv.pair("-chardev", format!("socket,id=control,fd={},server=on,wait=off", sockets.control));
+    argv.pair("-mon", "chardev=control,mode=control");
+    for device in devices(spec.arch, choice.machine_type) {
+        argv.pair("-device", *device);
+    }
+    Ok(argv.0)
+}
+
+fn machine(spec: &Spec, choice: &Choice) -> String {
+    match choice.machine_type {
+        // microvm tells a kernel of its devices by adding to the command line; only Linux takes that well.
+        MachineType::Microvm if spec.kernel.kind != KernelKind::Linux => {
+            "microvm,auto-kernel-cmdline=off,x-option-roms=off".into()
+        }
+        MachineType::Pc | MachineType::Q35 => format!("{},graphics=off,usb=off,vmport=off", choice.machine_type),
+        MachineType::Microvm | MachineType::Virt => choice.machine_type.to_string(),
+    }
+}
+
+fn accel(accel: Accel) -> &'static str {
+    match accel {
+        Accel::Kvm => "kvm",
+        Accel::Auto | Accel::Tcg => "tcg",
+    }
+}
+
+fn cpu(arch: Arch, accel: Accel) -> &'static str {
+    match (accel, arch) {
+        (Accel::Kvm, Arch::X86_64) => "host,+x2apic,-pmu",
+        (Accel::Kvm, Arch::Arm64) => "host",
+        (Accel::Auto | Accel::Tcg, _) => "max",
+    }
+}
+
+fn devices(arch: Arch, machine_type: MachineType) -> &'static [&'static str] {
+    match (arch, machine_type) {
+        (Arch::X86_64, MachineType::Microvm) => &[DEBUG_EXIT, "pvpanic", "virtio-rng-device"],
+        (Arch::X86_64, _) => &[DEBUG_EXIT, "pvpanic", "virtio-rng-pci"],
+        (Arch::Arm64, _) => &["pvpanic-pci", "virtio-rng-pci"],
+    }
+}
+
+/// What the kernel is told: its arguments as typed, the environment, `--`, the application's arguments quoted.
+///
+/// The separator stands only behind kernel arguments: a line that begins with it is not understood by Unikraft.
+fn command_line(spec: &Spec) -> Result<String> {
+    let mut words: Vec<String> = spec.kernel_args.clone();
+    match spec.kernel.kind {
+        KernelKind::Linux => {
+            for (key, value) in &spec.env {
+                words.push(quoted(&format!("{key}={value}"))?);
+            }
+        }
+        KernelKind::Unikraft | KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf if !spec.env.is_empty() => {
+            let mut list = String::from("env.vars=[");
+            for (key, value) in &spec.env {
+                let pair = format!("{key}={value}");
+                if pair.contains(['"', '\n', '\r']) {
+                    return Err(unquotable(&pair));
+                }
+                list.push_str(&format!(" \"{pair}\""));
+            }
+            list.push_str(" ]");
+            words.push(list);
+        }
+        KernelKind::Unikraft | KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf => {}
+    }
+    if !words.is_empty() && !spec.app_args.is_empty() {
+        words.push("--".into());
+    }
+    for argument in &spec.app_args {
+        words.push(quoted(argument)?);
+    }
+    Ok(words.join(" "))
+}
+
+/// An argument as one word of the command line, in quotes where it needs them.
+fn quoted(argument: &str) -> Result<String> {
+    let plain = !argument.is_empty() && !argument.contains(|c: char| c.is_whitespace() || c == '"' || c == '\'');
+    if plain {
+        Ok(argument.to_owned())
+    } else if argument.contains(['\n', '\r']) {
+        Err(unquotable(argument))
+    } else if !argument.contains('"') {
+        Ok(format!("\"{argument}\""))
+    } else if !argument.contains('\'') {
+        Ok(format!("'{argument}'"))
+    } else {
+        Err(unquotable(argument))
+    }
+}
+
+fn unquotable(text: &str) -> Error {
+    Error::new(format!("cannot pass '{}' on a kernel command line: it cannot be quoted there", text.escape_debug()))
+}
+
+/// Arguments in the making.
+#[derive(Default)]
+struct Argv(Vec<OsString>);
+
+impl Argv {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.into());
+    }
+
+    fn pair(&mut self, flag: &str, value: impl Into<OsString>) {
+        self.0.push(flag.into());
+        self.0.push(value.into());
+    }
+
+    /// A path as the value, or behind a prefix inside it.
+    fn path(&mut self, flag: &str, prefix: &str, path: &Path) {
+        let mut value = OsString::from(prefix);
+        value.push(path);
+        self.pair(flag, value);
+    }
+}
+
+/// Checks that what was asked can be told to the kernel. Starts nothing.
+pub(super) fn check(spec: &Spec) -> Result<()> {
+    command_line(spec).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Bytes, Kernel, Platform, RestartPolicy};
+    use std::collections::BTreeMap;
+
+    fn spec(kind: KernelKind) -> Spec {
+        Spec {
+            name: "web".parse().unwrap(),
+            platform: Platform::Qemu,
+            arch: Arch::X86_64,
+            kernel: Kernel { path: "/k/web.elf".into(), kind },
+            kernel_args: vec![],
+            app_args: vec![],
+            env: BTreeMap::new(),
+            memory: Bytes(64 << 20),
+            cpus: 2,
+            accel: Accel::Tcg,
+            machine_type: None,
+            initrd: Some("/k/root.cpio".into()),
+            stop_timeout_ms: 10_000,
+            restart: RestartPolicy::No,
+            auto_remove: false,
+            properties: vec![],
+            slice: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn choice(machine_type: MachineType) -> Choice {
+        Choice { machine_type, accel: Accel::Tcg, note: None, qboot: Some("/fw/qboot.rom".into()) }
+    }
+
+    #[test]
+    fn the_whole_line_of_a_microvm() {
+        let argv = arguments(&spec(KernelKind::Pvh), &choice(MachineType::Microvm), Sockets { monitor: 5, control: 6 });
+        let line: Vec<_> = argv.unwrap().into_iter().map(|a| a.into_string().unwrap()).collect();
+        assert_eq!(
+            line.join(" "),
+            "-name web,process=kraft:web -nodefaults -no-user-config -display none \
+             -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
+             -machine microvm,auto-kernel-cmdline=off,x-option-roms=off -accel tcg -cpu max -smp 2 -m 64M -rtc base=utc \
+             -S -action reboot=shutdown,shutdown=poweroff,panic=pause,watchdog=poweroff -bios /fw/qboot.rom \
+             -kernel /k/web.elf -initrd /k/root.cpio -chardev stdio,id=console,signal=off -serial chardev:console \
+             -chardev socket,id=monitor,fd=5 -mon chardev=monitor,mode=control \
+             -chardev socket,id=control,fd=6,server=on,wait=off -mon chardev=control,mode=control \
+             -device isa-debug-exit,iobase=0x501,iosize=0x4 -device pvpanic -device virtio-rng-device"
+        );
+    }
+
+    #[test]
+    fn command_lines() {
+        let mut unikraft = spec(KernelKind::Unikraft);
+        unikraft.app_args = vec!["/server".into(), "two words".into(), "say \"hi\"".into(), "".into()];
+        assert_eq!(command_line(&unikraft).unwrap(), r#"/server "two words" 'say "hi"' """#);
+        unikraft.kernel_args = vec!["netdev.ip=1.2.3.4".into()];
+        unikraft.env.insert("A".into(), "b c".into());
+        assert_eq!(
+            command_line(&unikraft).unwrap(),
+            r#"netdev.ip=1.2.3.4 env.vars=[ "A=b c" ] -- /server "two words" 'say "hi"' """#
+        );
+        let mut linux = spec(KernelKind::Linux);
+        linux.env.insert("A".into(), "b c".into());
+        assert_eq!(command_line(&linux).unwrap(), r#""A=b c""#);
+        linux.app_args = vec!["it's \"both\"".into()];
+        assert!(command_line(&linux).is_err());
+    }
+}

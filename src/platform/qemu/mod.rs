@@ -1,0 +1,99 @@
+//! QEMU: finding it, its command line, its process. Its protocol is in [`qmp`].
+
+mod argv;
+mod conclude;
+mod find;
+pub mod kvm;
+mod process;
+mod qmp;
+
+use std::path::Path;
+
+use self::argv::Choice;
+use self::kvm::Kvm;
+use super::{Control, Guest, Launch, Vmm};
+use crate::error::{Error, Kind, Result};
+use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
+
+pub use find::{Binary, find};
+
+/// The VMM that runs on everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Qemu;
+
+impl Vmm for Qemu {
+    fn has_power_button(&self, spec: &Spec) -> bool {
+        spec.kernel.kind != KernelKind::Unikraft
+    }
+
+    fn check(&self, spec: &Spec, cache: &Path) -> Result<()> {
+        argv::check(spec)?;
+        choose(spec, cache).map(drop)
+    }
+
+    fn spawn(&self, launch: Launch<'_>) -> Result<Box<dyn Guest>> {
+        let (binary, choice) = choose(launch.spec, launch.cache)?;
+        Ok(Box::new(process::spawn(&binary, &choice, launch)?))
+    }
+
+    fn attach(&self, control: &Path) -> Result<Box<dyn Control>> {
+        Ok(Box::new(qmp::Client::connect(control)?))
+    }
+}
+
+/// Settles what the spec leaves open: the program, the machine type, the acceleration.
+fn choose(spec: &Spec, cache: &Path) -> Result<(Binary, Choice)> {
+    let machine_type = match spec.machine_type {
+        Some(machine_type) => fitting(machine_type, spec)?,
+        None => machine_type_for(spec.arch, spec.kernel.kind),
+    };
+    let binary = find(spec.arch).ok_or_else(|| {
+        Error::of(Kind::CannotRun, format!("cannot find {}", find::program(spec.arch))).with_hint(match spec.arch {
+            Arch::X86_64 => "install QEMU for x86 (Debian: qemu-system-x86; Fedora: qemu-system-x86-core)",
+            Arch::Arm64 => "install QEMU for Arm (Debian: qemu-system-arm; Fedora: qemu-system-aarch64-core)",
+        })
+    })?;
+    let foreign = Arch::host() != Some(spec.arch);
+    let (accel, note) = match spec.accel {
+        Accel::Tcg => (Accel::Tcg, None),
+        Accel::Auto if foreign => (Accel::Tcg, None),
+        Accel::Kvm if foreign => {
+            return Err(Error::of(
+                Kind::CannotRun,
+                format!("cannot use kvm: the guest is {}, this host is not", spec.arch),
+            ));
+        }
+        Accel::Auto | Accel::Kvm => match (kvm::probe_cached(cache), spec.accel) {
+            (Kvm::Usable, _) => (Accel::Kvm, None),
+            (Kvm::Unusable(why), Accel::Kvm) => {
+                return Err(Error::of(Kind::CannotRun, format!("cannot use kvm: {why}"))
+                    .with_hint("`--accel tcg` translates instead, slower; `kraft doctor` says more"));
+            }
+            (Kvm::Unusable(why), _) => (Accel::Tcg, Some(format!("kvm cannot be used: {why}"))),
+        },
+    };
+    let qboot = if machine_type == MachineType::Microvm { find::qboot(&binary) } else { None };
+    Ok((binary, Choice { machine_type, accel, note, qboot }))
+}
+
+/// The machine type that boots this kind of kernel fastest, of those that have the devices it expects.
+fn machine_type_for(arch: Arch, kind: KernelKind) -> MachineType {
+    match (arch, kind) {
+        (Arch::Arm64, _) => MachineType::Virt,
+        (Arch::X86_64, KernelKind::Pvh) => MachineType::Microvm,
+        (Arch::X86_64, KernelKind::Unikraft | KernelKind::Multiboot | KernelKind::Elf) => MachineType::Pc,
+        (Arch::X86_64, KernelKind::Linux) => MachineType::Q35,
+    }
+}
+
+fn fitting(machine_type: MachineType, spec: &Spec) -> Result<MachineType> {
+    let arm = machine_type == MachineType::Virt;
+    if arm != (spec.arch == Arch::Arm64) {
+        return Err(Error::new(format!("machine type {machine_type} is not for {}", spec.arch)));
+    }
+    if machine_type == MachineType::Microvm && matches!(spec.kernel.kind, KernelKind::Multiboot) {
+        return Err(Error::new("machine type microvm cannot start a multiboot kernel")
+            .with_hint("`--machine pc` or `--machine q35` can"));
+    }
+    Ok(machine_type)
+}

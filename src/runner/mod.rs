@@ -1,0 +1,88 @@
+//! The runner: the foreground process that owns one machine's life, from the first breath to the recorded end.
+//!
+//! One thread, one `poll` loop over the signals, the VMM's process, its monitor and its complaints. Under systemd the
+//! guest's console is this process's own standard output, inherited by the VMM; under the local manager the bytes pass
+//! through here on their way into the console log.
+
+mod console;
+mod notify;
+mod oom;
+mod signals;
+mod supervise;
+mod wait;
+
+use crate::error::{Context as _, Error, Result};
+use crate::lifecycle::{self, Begin, Verdict};
+use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record};
+use crate::store::Store;
+
+pub use oom::oom_kills;
+
+use console::Console;
+use notify::Notifier;
+use signals::Signals;
+use supervise::Supervisor;
+
+/// What becomes of the guest's console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleMode {
+    /// It is this process's standard output: systemd's journal reads it there.
+    Inherit,
+    /// It is kept in the machine's console log.
+    Log,
+    /// It is kept in the machine's console log, and shown on standard output.
+    LogAndShow,
+}
+
+/// Runs a machine until it is down for good. Under the systemd manager that is one life of the guest, as systemd does
+/// the restarts; under the local manager it is as many as its policy gives it.
+///
+/// The exit is recorded. Its code is what this process is to end with.
+///
+/// # Errors
+/// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
+pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit> {
+    let record = store.read(name)?;
+    let signals = Signals::block()?;
+    store.make_runtime(name)?;
+    let _lock = store.lock_runner(name)?;
+    let notifier = Notifier::new();
+    loop {
+        // A request that came too late for the last life is not meant for this one.
+        store.take_stop_request(name);
+        let exit = live(store, &record, &signals, &notifier, mode)?;
+        let restarts =
+            record.manager == Manager::Local && store.status(name)?.is_some_and(|s| s.phase == Phase::Restarting);
+        if !restarts {
+            return Ok(exit);
+        }
+    }
+}
+
+/// One life of the guest, recorded.
+fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, mode: ConsoleMode) -> Result<Exit> {
+    let name = &record.spec.name;
+    let Begin { mut status, wait } = lifecycle::begin(store, name, std::process::id(), jiff::Timestamp::now())
+        .with_context(|| format!("cannot start {name}"))?;
+    store.write_status(name, &status).with_context(|| format!("cannot start {name}"))?;
+    let exit = if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
+        Exit { at: jiff::Timestamp::now(), reason: Reason::Stopped, code: 0, detail: String::new() }
+    } else {
+        let console = Console::open(&store.console_log(name), mode);
+        let outcome = console
+            .and_then(|console| Supervisor { store, record, status: &mut status, signals, notifier }.run(console));
+        outcome.unwrap_or_else(|error| never_ran(&error))
+    };
+    notifier.ended(&exit);
+    match lifecycle::finish(store, record, &mut status, exit.clone()) {
+        Ok(Verdict::Restart | Verdict::Final) => {}
+        // The guest's end is the truth even where it cannot be written; the sweep tries once more.
+        Err(error) => log::error!("cannot record how {name} ended: {error}"),
+    }
+    Ok(exit)
+}
+
+/// The exit of a guest whose VMM could not even be started.
+fn never_ran(error: &Error) -> Exit {
+    Exit { at: jiff::Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
+}

@@ -1,0 +1,495 @@
+//! One life of a guest: started, watched, brought to its end when asked.
+
+use std::io::{PipeReader, Read as _};
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::console::Console;
+use super::notify::Notifier;
+use super::oom::oom_kills;
+use super::signals::Signals;
+use super::wait::timeout;
+use crate::error::{Context as _, Result};
+use crate::lifecycle::{EventKind, EventLog, Step, Stopping};
+use crate::machine::{Exit, Manager, Phase, Reason, Record, Status};
+use crate::platform::{self, Ask, Guest, GuestEvent, Launch, Output, Vmm};
+use crate::store::Store;
+
+/// A VMM that has not got the guest to run by then never will.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// A VMM that is silent for this long is dead, where no manager's watchdog says so.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+
+pub(super) struct Supervisor<'a> {
+    pub(super) store: &'a Store,
+    pub(super) record: &'a Record,
+    pub(super) status: &'a mut Status,
+    pub(super) signals: &'a Signals,
+    pub(super) notifier: &'a Notifier,
+}
+
+/// What is known of the guest's life so far.
+struct Life {
+    guest: Box<dyn Guest>,
+    console: Console,
+    complaints: Complaints,
+    events: Vec<GuestEvent>,
+    stopping: Option<Stopping>,
+    /// The guest broke down: its VMM is being ended for that, not on request.
+    broken: bool,
+    start_by: Instant,
+    heartbeat: Heartbeat,
+}
+
+impl Supervisor<'_> {
+    /// Starts the guest and returns how it ended.
+    pub(super) fn run(mut self, mut console: Console) -> Result<Exit> {
+        let spec = &self.record.spec;
+        let vmm = platform::vmm(spec.platform);
+        let ooms = oom_kills();
+        let (complaints, writer) = std::io::pipe().context("cannot make a pipe for the VMM")?;
+        let output = Output {
+            console: match &mut console {
+                Console::Inherit => None,
+                Console::Pump(pump) => pump.take_writer(),
+            },
+            complaints: writer.into(),
+        };
+        let control = self.store.control_socket(&spec.name);
+        let guest = vmm.spawn(Launch { spec, control: &control, cache: &self.store.paths().runtime, output })?;
+        self.status.vmm_pid = Some(guest.pid());
+        let now = Instant::now();
+        let life = Life {
+            guest,
+            console,
+            complaints: Complaints { reader: Some(complaints), last: None, pending: Vec::new() },
+            events: Vec::new(),
+            stopping: None,
+            broken: false,
+            start_by: now + START_WITHIN,
+            heartbeat: Heartbeat::new(self.notifier.watchdog(), now),
+        };
+        let exit = self.watch(&*vmm, life);
+        let _ = std::fs::remove_file(control);
+        let mut exit = exit?;
+        if exit.reason == Reason::Signal && oom_kills() > ooms {
+            exit.reason = Reason::Oom;
+            exit.detail = "the VMM was killed because memory ran out".into();
+        }
+        Ok(exit)
+    }
+
+    fn watch(&mut self, vmm: &dyn Vmm, mut life: Life) -> Result<Exit> {
+        loop {
+            let ready = wait_for_something(self.signals, &life)?;
+            if ready.signal {
+                while self.signals.take()?.is_some() {
+                    self.stop_requested(vmm, &mut life)?;
+                }
+            }
+            if ready.console {
+                pump(&mut life.console);
+            }
+            if ready.complaints {
+                life.complaints.read();
+            }
+            if ready.monitor {
+                self.hear(&mut life)?;
+            }
+            if ready.process {
+                return self.ended(life);
+            }
+            self.due(&mut life)?;
+        }
+    }
+
+    /// Takes in what the VMM says.
+    fn hear(&mut self, life: &mut Life) -> Result<()> {
+        let events = match life.guest.events() {
+            Ok(events) => events,
+            Err(error) => vec![GuestEvent::Broken(error.to_string())],
+        };
+        for event in events {
+            match &event {
+                GuestEvent::Started => self.started(life)?,
+                GuestEvent::Alive => {}
+                GuestEvent::Paused => self.turned(Phase::Paused)?,
+                GuestEvent::Resumed => self.turned(Phase::Running)?,
+                GuestEvent::Panicked | GuestEvent::Broken(_) => self.broke(life, &event)?,
+                GuestEvent::Shutdown(_) => {}
+                GuestEvent::Refused(why) => {
+                    log::warn!("the VMM refused {why}");
+                    if self.status.phase == Phase::Starting {
+                        life.events.push(GuestEvent::Broken(why.clone()));
+                        self.end_vmm(life)?;
+                    } else if let Some(stopping) = &mut life.stopping {
+                        stopping.skip_grace(Instant::now());
+                    }
+                }
+            }
+            if life.heartbeat.heard(Instant::now()) {
+                self.notifier.alive();
+            }
+            if event != GuestEvent::Alive {
+                life.events.push(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, life: &Life) -> Result<()> {
+        let description = life.guest.description();
+        self.status.accel = Some(description.accel.clone());
+        self.status.machine_type = Some(description.machine_type.clone());
+        self.status.running_since = Some(Timestamp::now());
+        self.status.exit = None;
+        if self.status.phase == Phase::Starting {
+            self.status.phase = Phase::Running;
+        }
+        self.write_status()?;
+        self.notifier.ready(&self.running_text());
+        EventLog::of(self.store).append(EventKind::Start, self.record, None);
+        match &description.note {
+            Some(note) => log::warn!("{}: {note}; its instructions are translated", self.record.spec.name),
+            None => log::debug!("{}: the guest runs", self.record.spec.name),
+        }
+        Ok(())
+    }
+
+    /// The guest was paused or goes on.
+    fn turned(&mut self, phase: Phase) -> Result<()> {
+        let event = match (self.status.phase, phase) {
+            (Phase::Running, Phase::Paused) => EventKind::Pause,
+            (Phase::Paused, Phase::Running) => EventKind::Unpause,
+            _ => return Ok(()),
+        };
+        self.status.phase = phase;
+        self.write_status()?;
+        self.notifier.status(&match phase {
+            Phase::Paused => "paused".to_owned(),
+            _ => self.running_text(),
+        });
+        EventLog::of(self.store).append(event, self.record, None);
+        Ok(())
+    }
+
+    /// The guest will not go on by itself: its VMM is ended.
+    fn broke(&mut self, life: &mut Life, event: &GuestEvent) -> Result<()> {
+        if life.broken {
+            return Ok(());
+        }
+        let text = match event {
+            GuestEvent::Broken(why) => why.clone(),
+            _ => "the guest panicked".to_owned(),
+        };
+        log::error!("{}: {text}", self.record.spec.name);
+        self.notifier.status(&text);
+        self.end_vmm(life)
+    }
+
+    fn end_vmm(&mut self, life: &mut Life) -> Result<()> {
+        life.broken = true;
+        let (stopping, step) = Stopping::begin(Duration::ZERO, false, Instant::now());
+        life.stopping = Some(stopping);
+        take_step(life, step)
+    }
+
+    /// Somebody asks for a stop, or asks once more.
+    fn stop_requested(&mut self, vmm: &dyn Vmm, life: &mut Life) -> Result<()> {
+        let spec = &self.record.spec;
+        let request = self.store.take_stop_request(&spec.name);
+        if let Some(stopping) = &mut life.stopping {
+            match request {
+                Some(request) => stopping.hurry(&request, Instant::now()),
+                // A second Ctrl-C, or a second SIGTERM without a word: enough waiting.
+                None => stopping.skip_grace(Instant::now()),
+            }
+            return Ok(());
+        }
+        let asked = request.as_ref().and_then(|request| request.timeout_ms).map(Duration::from_millis);
+        let running = self.status.running_since.is_some();
+        let grace = if running && vmm.has_power_button(spec) {
+            asked.unwrap_or_else(|| spec.stop_timeout())
+        } else {
+            Duration::ZERO
+        };
+        let kill = request.is_some_and(|request| request.kill);
+        if self.status.phase == Phase::Paused {
+            life.guest.ask(Ask::Resume)?;
+        }
+        self.status.phase = Phase::Stopping;
+        self.write_status()?;
+        self.notifier.stopping("stopping", grace + Duration::from_secs(10));
+        EventLog::of(self.store).append(EventKind::Stop, self.record, None);
+        let (stopping, step) = Stopping::begin(grace, kill, Instant::now());
+        life.stopping = Some(stopping);
+        take_step(life, step)
+    }
+
+    /// Does what is due.
+    fn due(&mut self, life: &mut Life) -> Result<()> {
+        let now = Instant::now();
+        if let Some(step) = life.stopping.as_mut().and_then(|stopping| stopping.advance(now)) {
+            if step == Step::Quit {
+                log::info!("{}: the guest did not shut down in time and is ended", self.record.spec.name);
+            }
+            take_step(life, step)?;
+        }
+        if self.status.phase == Phase::Starting && now >= life.start_by && !life.broken {
+            life.events.push(GuestEvent::Broken(format!("the guest did not run within {START_WITHIN:?}")));
+            self.end_vmm(life)?;
+        }
+        match life.heartbeat.due(now) {
+            Beat::Rest => {}
+            Beat::Ping => life.guest.ask(Ask::Ping)?,
+            // Under systemd its watchdog ends the unit and the sweep says why.
+            Beat::Silent if self.record.manager == Manager::Systemd => {}
+            Beat::Silent => {
+                life.events.push(GuestEvent::Broken("the VMM did not answer any more".into()));
+                life.broken = true;
+                life.guest.kill()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The VMM is gone: what it left to read is read, and the end is judged.
+    fn ended(&mut self, mut life: Life) -> Result<Exit> {
+        let status = life.guest.reap()?;
+        self.hear(&mut life)?;
+        while let Console::Pump(console) = &mut life.console
+            && console.fd().is_some()
+        {
+            pump(&mut life.console);
+        }
+        life.complaints.drain();
+        let exit = life.guest.conclude(status, &life.events, life.complaints.last.as_deref());
+        Ok(match &life.stopping {
+            Some(stopping) if !life.broken => on_request(exit, stopping.kill),
+            _ => exit,
+        })
+    }
+
+    fn write_status(&self) -> Result<()> {
+        match self.store.write_status(&self.record.spec.name, self.status) {
+            // A full disk does not end a guest.
+            Err(error) if self.status.running_since.is_some() => {
+                log::error!("{error}");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The line that `systemctl status` shows.
+    fn running_text(&self) -> String {
+        let spec = &self.record.spec;
+        format!(
+            "running: {} on {} ({}), {} CPU{}, {} of memory",
+            spec.kernel.path.file_name().unwrap_or_default().to_string_lossy(),
+            self.status.machine_type.as_deref().unwrap_or("?"),
+            self.status.accel.as_deref().unwrap_or("?"),
+            spec.cpus,
+            if spec.cpus == 1 { "" } else { "s" },
+            spec.memory
+        )
+    }
+}
+
+/// The end of a guest that somebody wanted ended, whatever its VMM made of it.
+fn on_request(exit: Exit, kill: bool) -> Exit {
+    let detail = match exit.reason {
+        Reason::Stopped | Reason::Finished => String::new(),
+        Reason::Signal => "the VMM did not end and was killed".into(),
+        _ => format!("the guest ended with code {}", exit.code),
+    };
+    match kill {
+        true => Exit { reason: Reason::Killed, code: 137, detail: String::new(), ..exit },
+        false => Exit { reason: Reason::Stopped, code: 0, detail, ..exit },
+    }
+}
+
+fn take_step(life: &mut Life, step: Step) -> Result<()> {
+    let asked = match step {
+        Step::PowerButton => life.guest.ask(Ask::PowerButton),
+        Step::Quit => life.guest.ask(Ask::Quit),
+        Step::Kill => return life.guest.kill(),
+    };
+    // A VMM that takes no requests is ended without one.
+    if let Err(error) = asked {
+        log::warn!("{error}");
+        return life.guest.kill();
+    }
+    Ok(())
+}
+
+fn pump(console: &mut Console) {
+    if let Console::Pump(pump) = console
+        && let Err(error) = pump.pump()
+    {
+        // The guest is worth more than its log.
+        log::error!("{error}");
+    }
+}
+
+/// Which descriptors have something.
+#[derive(Debug, Default)]
+struct Ready {
+    signal: bool,
+    process: bool,
+    monitor: bool,
+    console: bool,
+    complaints: bool,
+}
+
+fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
+    let now = Instant::now();
+    let deadlines = [
+        life.stopping.as_ref().map(Stopping::deadline),
+        life.events.is_empty().then_some(life.start_by),
+        Some(life.heartbeat.next),
+    ];
+    let left =
+        deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now)).unwrap_or(START_WITHIN);
+    let console = match &life.console {
+        Console::Inherit => None,
+        Console::Pump(pump) => pump.fd(),
+    };
+    let complaints = life.complaints.reader.as_ref().map(|reader| reader.as_fd());
+    let all = [Some(signals.as_fd()), Some(life.guest.process()), life.guest.monitor(), console, complaints];
+    let mut fds: Vec<PollFd<'_>> = all.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    match poll(&mut fds, timeout(left)) {
+        Ok(_) => {}
+        Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),
+        Err(errno) => return Err(errno).context("cannot wait for the VMM"),
+    }
+    let mut results = fds.iter().map(|fd| fd.any().unwrap_or(true));
+    let mut ready = |fd: &Option<_>| fd.is_some() && results.next().unwrap_or(false);
+    Ok(Ready {
+        signal: ready(&all[0]),
+        process: ready(&all[1]),
+        monitor: ready(&all[2]),
+        console: ready(&all[3]),
+        complaints: ready(&all[4]),
+    })
+}
+
+/// What the VMM writes about itself: logged, the last line kept.
+#[derive(Debug)]
+struct Complaints {
+    reader: Option<PipeReader>,
+    pending: Vec<u8>,
+    last: Option<String>,
+}
+
+impl Complaints {
+    fn read(&mut self) {
+        let Some(reader) = &mut self.reader else { return };
+        let mut buffer = [0; 4096];
+        match reader.read(&mut buffer) {
+            Ok(0) => {
+                self.reader = None;
+                self.pending.push(b'\n');
+            }
+            Ok(n) => self.pending.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => self.reader = None,
+        }
+        while let Some(end) = self.pending.iter().position(|&b| b == b'\n') {
+            let line: Vec<u8> = self.pending.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim();
+            if !line.is_empty() {
+                log::warn!("{line}");
+                self.last = Some(bare(line).to_owned());
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while self.reader.is_some() {
+            self.read();
+        }
+    }
+}
+
+/// A complaint without the program's name in front.
+fn bare(line: &str) -> &str {
+    match line.split_once(": ") {
+        Some((program, rest)) if program.starts_with("qemu-system-") => rest,
+        _ => line,
+    }
+}
+
+/// Whether the VMM still answers.
+#[derive(Debug)]
+struct Heartbeat {
+    interval: Duration,
+    next: Instant,
+    last_heard: Instant,
+    waiting: bool,
+}
+
+/// What a heartbeat calls for.
+#[derive(Debug, PartialEq, Eq)]
+enum Beat {
+    Rest,
+    Ping,
+    Silent,
+}
+
+impl Heartbeat {
+    fn new(watchdog: Option<Duration>, now: Instant) -> Self {
+        let interval = watchdog.unwrap_or(SILENT_FOR) / 2;
+        Self { interval, next: now + interval, last_heard: now, waiting: false }
+    }
+
+    /// The VMM said something. Returns whether that answers a ping.
+    fn heard(&mut self, now: Instant) -> bool {
+        self.last_heard = now;
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn due(&mut self, now: Instant) -> Beat {
+        if now < self.next {
+            return Beat::Rest;
+        }
+        self.next = now + self.interval;
+        if !self.waiting {
+            self.waiting = true;
+            Beat::Ping
+        } else if now.duration_since(self.last_heard) >= self.interval * 2 {
+            Beat::Silent
+        } else {
+            Beat::Rest
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_vmm_is_noticed_after_two_intervals() {
+        let start = Instant::now();
+        let mut heart = Heartbeat::new(Some(Duration::from_secs(20)), start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(heart.due(at(9)), Beat::Rest);
+        assert_eq!(heart.due(at(10)), Beat::Ping);
+        assert!(heart.heard(at(11)));
+        assert!(!heart.heard(at(11)));
+        assert_eq!(heart.due(at(20)), Beat::Ping);
+        assert_eq!(heart.due(at(30)), Beat::Rest);
+        assert_eq!(heart.due(at(40)), Beat::Silent);
+    }
+
+    #[test]
+    fn programs_do_not_name_themselves() {
+        assert_eq!(bare("qemu-system-x86_64: bad"), "bad");
+        assert_eq!(bare("could not: x"), "could not: x");
+    }
+}
