@@ -4,6 +4,7 @@
 pub mod error;
 pub mod machine;
 pub mod paths;
+pub mod platform;
 pub mod process;
 pub mod store;
 pub mod undo;

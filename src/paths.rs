@@ -10,11 +10,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment for paths")]
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Result};
+
+/// KVM's device.
+pub const KVM: &CStr = c"/dev/kvm";
+/// Another value after every boot.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Whose machines: the host's, or one person's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

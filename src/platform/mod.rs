@@ -1,0 +1,3 @@
+//! What runs guests.
+
+pub mod qemu;

@@ -1,0 +1,3 @@
+//! QEMU.
+
+pub mod kvm;
