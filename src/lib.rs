@@ -2,6 +2,7 @@
 //! layers, and use those below them only.
 
 pub mod error;
+pub mod image;
 pub mod machine;
 pub mod paths;
 pub mod platform;
