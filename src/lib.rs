@@ -1,6 +1,7 @@
 //! kraft runs unikernels as systemd services. See DESIGN in the repository's documentation for the map; the modules are
 //! layers, and use those below them only.
 
+pub mod cli;
 pub mod error;
 pub mod image;
 pub mod machine;
