@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod error;
+pub mod image;
 pub mod lifecycle;
 pub mod local;
 pub mod logging;
@@ -12,4 +13,5 @@ pub mod platform;
 pub mod process;
 pub mod runner;
 pub mod store;
+pub mod systemd;
 pub mod undo;

@@ -10,11 +10,40 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment for paths")]
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Result};
+
+/// KVM's device.
+pub const KVM: &CStr = c"/dev/kvm";
+/// Another value after every boot.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// There if systemd is PID 1 (`sd_booted(3)`).
+pub const SYSTEMD_BOOTED: &str = "/run/systemd/system";
+/// The name of PID 1.
+pub const INIT_NAME: &str = "/proc/1/comm";
+/// The system bus.
+pub const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+/// A file for every user whose manager runs without a login.
+pub const LINGER: &str = "/var/lib/systemd/linger";
+/// The root of the control groups.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+/// The journal that survives a reboot, if there is one.
+pub const JOURNAL: &str = "/var/log/journal";
+/// Makes taps.
+pub const TUN: &str = "/dev/net/tun";
+/// Carries packets between a guest and its tap inside the kernel.
+pub const VHOST_NET: &str = "/dev/vhost-net";
+/// Where distributions put the firmware that starts a microvm quickest.
+pub const QBOOT: [&str; 4] = [
+    "/usr/share/qemu/qboot.rom",
+    "/usr/share/seabios/qboot.rom",
+    "/usr/share/qboot/qboot.rom",
+    "/usr/local/share/qemu/qboot.rom",
+];
 
 /// Whose machines: the host's, or one person's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,11 +193,13 @@ fn dir_from_env(name: &str) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Where distributions put the small firmware of QEMU's microvm, when it is not beside the program.
-pub const QBOOT: [&str; 2] = ["/usr/share/qemu/qboot.rom", "/usr/share/qemu-firmware/qboot.rom"];
-
 /// This process's descriptors as paths.
 pub const OWN_FDS: &str = "/proc/self/fd";
+
+/// A process's descriptors as paths.
+pub fn fds_of(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/fd"))
+}
 
 /// The control groups that this process is in.
 pub const OWN_CGROUPS: &str = "/proc/self/cgroup";

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::Outcome;
 use super::app::App;
 use super::complete;
 use super::output;
-use super::Outcome;
 use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, MachineName, Selector, parse_duration};
 
@@ -70,7 +70,10 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp> {
         return Ok(at);
     }
     if let Ok(local) = text.replace(' ', "T").parse::<jiff::civil::DateTime>() {
-        return local.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|e| Error::new(e.to_string()));
+        return local
+            .to_zoned(TimeZone::system())
+            .map(|zoned| zoned.timestamp())
+            .map_err(|e| Error::new(e.to_string()));
     }
     let back = text.strip_prefix('-').unwrap_or(text);
     let back = back.strip_suffix(" ago").unwrap_or(back);

@@ -4,6 +4,7 @@
 mod app;
 mod complete;
 mod create;
+pub mod doctor;
 mod each;
 mod events;
 mod filter;
@@ -81,6 +82,7 @@ enum Verb {
     #[command(visible_alias = "event")]
     Events(events::EventsArgs),
     Version(version::VersionArgs),
+    Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
     #[command(hide = true)]
     Runner(runner::RunnerArgs),
@@ -125,6 +127,7 @@ pub fn main() -> Outcome {
         Verb::Logs(args) => logs::logs(&app, &args),
         Verb::Events(args) => events::events(&app, &args),
         Verb::Version(args) => version::version(&app, &args),
+        Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),
         Verb::Runner(args) => runner::runner(&app, &args, cli.log_level),
     }

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::error::{Error, IntoError as _, Result};
-use crate::machine::State;
 
 /// The form of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,18 +59,6 @@ pub(crate) fn done(result: Result<()>) -> Outcome {
 pub(crate) fn colour() -> bool {
     let set = |name| crate::paths::environment_variable(name).is_some_and(|value| !value.is_empty());
     !set("NO_COLOR") && std::io::stdout().is_terminal()
-}
-
-/// A state in its colour.
-pub(crate) fn painted(state: State, text: &str) -> String {
-    let code = match state {
-        State::Created => 34,
-        State::Running => 32,
-        State::Paused | State::Restarting => 33,
-        State::Failed | State::Errored => 31,
-        State::Exited | State::Unknown => 90,
-    };
-    if colour() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// How long ago, in one unit: `4 seconds ago`.

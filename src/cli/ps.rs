@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use comfy_table::{Table, presets};
+use comfy_table::{Cell, Color, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -128,13 +128,24 @@ fn list(app: &App, args: &PsArgs) -> Result<()> {
 
 fn table(views: &[View], args: &PsArgs) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     let mut header = vec!["NAME", "KERNEL", "ARGS", "CREATED", "STATUS", "MEM", "PORTS", "PLAT"];
     if args.long {
         header = vec![
-            "MACHINE ID", "NAME", "KERNEL", "ARGS", "CREATED", "STATUS", "MEM", "CPUS", "PORTS", "PID", "MANAGER",
-            "PLAT", "ARCH",
+            "MACHINE ID",
+            "NAME",
+            "KERNEL",
+            "ARGS",
+            "CREATED",
+            "STATUS",
+            "MEM",
+            "CPUS",
+            "PORTS",
+            "PID",
+            "MANAGER",
+            "PLAT",
+            "ARCH",
         ];
     }
     table.set_header(header);
@@ -149,7 +160,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
     lines.concat()
 }
 
-fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<String> {
+fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<Cell> {
     let row = Row::from(view);
     let cut = |text: String, most| if args.no_trunc { text } else { output::shortened(&text, most) };
     let kernel = row.kernel.clone().unwrap_or_default();
@@ -158,7 +169,6 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<String> {
         (Some(code), Some(reason)) if view.state == State::Errored => format!("{} ({code}, {reason})", view.state),
         _ => view.state.to_string(),
     };
-    let status = output::painted(view.state, &status);
     let created = row.created.map_or_else(String::new, |created| output::ago(created, now));
     let memory = view.record.as_ref().map_or_else(String::new, |record| record.spec.memory.to_string());
     let arguments = cut(row.args.join(" "), 32);
@@ -166,10 +176,11 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<String> {
     let architecture = row.arch.unwrap_or_default();
     if !args.long {
         let plat = if platform.is_empty() { platform } else { format!("{platform}/{architecture}") };
-        return vec![row.name, cut(kernel, 24), arguments, created, status, memory, row.ports.join(", "), plat];
+        let texts = vec![row.name, cut(kernel, 24), arguments, created, status, memory, row.ports.join(", "), plat];
+        return painted(texts, 4, view.state);
     }
     let id = row.id.unwrap_or_default();
-    vec![
+    let texts = vec![
         if args.no_trunc { id } else { id.chars().take(12).collect() },
         row.name,
         cut(kernel, 24),
@@ -183,5 +194,22 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<String> {
         row.manager.map_or_else(String::new, |manager| manager.to_string()),
         platform,
         architecture,
-    ]
+    ];
+    painted(texts, 5, view.state)
+}
+
+/// The cells of a row, the state in its colour where colour is wanted.
+fn painted(texts: Vec<String>, status: usize, state: State) -> Vec<Cell> {
+    let colour = match state {
+        State::Created => Color::Blue,
+        State::Running => Color::Green,
+        State::Paused | State::Restarting => Color::Yellow,
+        State::Failed | State::Errored => Color::Red,
+        State::Exited | State::Unknown => Color::DarkGrey,
+    };
+    let paint = |(index, text)| {
+        let cell = Cell::new::<String>(text);
+        if index == status && output::colour() { cell.fg(colour) } else { cell }
+    };
+    texts.into_iter().enumerate().map(paint).collect()
 }

@@ -56,7 +56,9 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
     let variable = |name| paths::environment_variable(name).unwrap_or_default().to_string_lossy().into_owned();
     let cause = match variable("SERVICE_RESULT") {
         result if result.is_empty() => Cause::Gone,
-        result => Cause::Unit { result, code: variable("EXIT_CODE"), status: variable("EXIT_STATUS"), oom: oom_kills() > 0 },
+        result => {
+            Cause::Unit { result, code: variable("EXIT_CODE"), status: variable("EXIT_STATUS"), oom: oom_kills() > 0 }
+        }
     };
     let verdict = lifecycle::sweep(&app.store, record, &cause)?;
     if verdict != Some(Verdict::Final) {
@@ -75,10 +77,9 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
 /// The unit knows no count of restarts, and a policy that was changed since the unit was made.
 fn systemd_would_restart(app: &App, record: &Record) -> Result<bool> {
     let counted = matches!(record.spec.restart, RestartPolicy::OnFailure(Some(_)));
-    let ended_badly = app
-        .store
-        .status(&record.spec.name)?
-        .is_some_and(|status| status.phase == Phase::Ended && status.exit.is_some_and(|exit| !exit.reason.is_on_request()));
+    let ended_badly = app.store.status(&record.spec.name)?.is_some_and(|status| {
+        status.phase == Phase::Ended && status.exit.is_some_and(|exit| !exit.reason.is_on_request())
+    });
     Ok((counted || record.stale) && ended_badly)
 }
 

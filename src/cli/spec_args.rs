@@ -113,9 +113,9 @@ impl SpecArgs {
     /// Checks everything and settles what was left open. Changes nothing.
     pub(crate) fn into_spec(self) -> Result<Spec> {
         let wanted = self.arch;
-        let kernel = image::inspect(&self.kernel, wanted)?;
+        let kernel = image::kernel::inspect(&self.kernel, wanted)?;
         if let Some(initrd) = &self.initrd {
-            image::check_initrd(initrd)?;
+            image::initrd::inspect(initrd)?;
         }
         systemd::check_properties(&self.property)?;
         if let Some(slice) = &self.slice {

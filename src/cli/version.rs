@@ -3,9 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::Outcome;
 use super::app::App;
 use super::output::{self, Format};
-use super::Outcome;
 
 /// Show the version
 #[derive(Debug, Args)]
@@ -23,11 +23,8 @@ struct Version {
 }
 
 pub(crate) fn version(app: &App, args: &VersionArgs) -> Outcome {
-    let version = Version {
-        version: env!("CARGO_PKG_VERSION"),
-        arch: std::env::consts::ARCH,
-        scope: app.scope.to_string(),
-    };
+    let version =
+        Version { version: env!("CARGO_PKG_VERSION"), arch: std::env::consts::ARCH, scope: app.scope.to_string() };
     output::done(match args.output {
         Format::Table => output::line(format_args!("kraft {} ({})", version.version, version.arch)),
         format => output::value(format, &version),

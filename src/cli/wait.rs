@@ -29,9 +29,11 @@ pub(crate) fn wait(app: &App, args: &WaitArgs) -> Outcome {
     let mut code = 0;
     let mut errors = Vec::new();
     for selector in &args.machines {
-        match wait_one(app, selector).and_then(|code| {
-            if args.quiet { Ok(code) } else { output::line(code).map(|()| code) }
-        }) {
+        match wait_one(app, selector).and_then(
+            |code| {
+                if args.quiet { Ok(code) } else { output::line(code).map(|()| code) }
+            },
+        ) {
             Ok(its) => code = its,
             Err(error) => errors.push(error),
         }
@@ -44,10 +46,8 @@ fn wait_one(app: &App, selector: &Selector) -> Result<u8> {
     let service = app.service_of(&name)?;
     match follow::until_end(service.as_ref(), &name)? {
         End::Ended(Some(exit)) => Ok(exit.code),
-        End::Ended(None) => {
-            Err(Error::of(Kind::Conflict, format!("cannot wait for {name}: it was never started"))
-                .with_hint(format!("`kraft start {name}` starts it")))
-        }
+        End::Ended(None) => Err(Error::of(Kind::Conflict, format!("cannot wait for {name}: it was never started"))
+            .with_hint(format!("`kraft start {name}` starts it"))),
         End::Gone | End::Detached => Err(Error::new(format!("machine {name} was removed"))),
     }
 }

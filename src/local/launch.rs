@@ -1,8 +1,9 @@
 //! Starting a detached runner and waiting until it says READY=1, on a notify socket of our own.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,15 @@ use crate::machine::{MachineName, Reason};
 use crate::store::Store;
 use crate::{paths, process};
 
+const NOTIFY: &str = "notify.sock";
 /// Longer than a runner gives its VMM.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
 /// Starts a runner. Returns when its guest runs, or ran.
 pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
     let cannot = || format!("cannot start {name}");
-    // An abstract address that the kernel picks leaves no file behind, whatever kills us.
-    let socket = UnixDatagram::unbound().context("cannot make a notify socket").with_context(cannot)?;
-    let address = autobind(&socket).with_context(cannot)?;
+    let runtime = store.make_runtime(name).with_context(cannot)?;
+    let (socket, address) = listen(&runtime).with_context(cannot)?;
     let stderr = std::fs::File::create(store.directory(name).join("runner.log")).with_context(cannot)?;
     let mut command = process::command(paths::own_executable()?);
     command.arg("runner").arg(name.as_str());
@@ -33,7 +34,7 @@ pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
     command.current_dir("/");
     process::detach(&mut command);
     let mut child = command.spawn().context("cannot run the runner").with_context(cannot)?;
-    match wait_ready(&socket, &mut child).with_context(cannot)? {
+    match wait_ready(&socket.socket, &mut child).with_context(cannot)? {
         Outcome::Ready => Ok(()),
         Outcome::Ended(code) => Err(why(store, name, code)),
         Outcome::Late => {
@@ -78,13 +79,31 @@ fn readable(socket: BorrowedFd<'_>, process: BorrowedFd<'_>, left: Duration) -> 
     }
 }
 
-/// Binds to an address of the kernel's choice; returns it as `$NOTIFY_SOCKET` spells it.
-fn autobind(socket: &UnixDatagram) -> Result<String> {
-    nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(socket), &nix::sys::socket::UnixAddr::new_unnamed())
-        .context("cannot bind a notify socket")?;
-    let address: SocketAddr = socket.local_addr().context("cannot read the notify socket's address")?;
-    let name = address.as_abstract_name().ok_or_else(|| Error::new("the notify socket has no address"))?;
-    Ok(format!("@{}", String::from_utf8_lossy(name)))
+/// A notify socket in the machine's runtime directory, and its address. The address goes through a descriptor of ours,
+/// as a socket's path is at most 107 bytes.
+fn listen(runtime: &Path) -> Result<(Listener, PathBuf)> {
+    let cannot = || format!("cannot make {}", runtime.join(NOTIFY).display());
+    let dir = File::open(runtime).with_context(cannot)?;
+    match std::fs::remove_file(runtime.join(NOTIFY)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(cannot),
+        _ => {}
+    }
+    let address = paths::fds_of(std::process::id()).join(dir.as_raw_fd().to_string()).join(NOTIFY);
+    let socket = UnixDatagram::bind(&address).with_context(cannot)?;
+    Ok((Listener { socket, file: runtime.join(NOTIFY), _dir: dir }, address))
+}
+
+/// The socket while we listen; its file goes with it.
+struct Listener {
+    socket: UnixDatagram,
+    file: PathBuf,
+    _dir: File,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
 }
 
 /// Why a guest never ran, from what its runner recorded, else from what it wrote.

@@ -267,6 +267,9 @@ impl Supervisor<'_> {
         }
         life.complaints.drain();
         let exit = life.guest.conclude(status, &life.events, life.complaints.last.as_deref());
+        if exit.reason != Reason::StartFailed && self.status.running_since.is_none() {
+            self.started(&life)?;
+        }
         Ok(match &life.stopping {
             Some(stopping) if !life.broken => on_request(exit, stopping.kill),
             _ => exit,

@@ -9,7 +9,8 @@
 //! 0                      guest-reset                Linux: finished, 0 (it rebooted); else crash, 134
 //! 0                      host quit                  stopped, 0
 //! odd, guest ran         no SHUTDOWN                isa-debug-exit with code (status-1)/2
-//! anything               guest never ran            start-failed, 126
+//! odd                    nothing, no complaint      the same: it ended before QEMU could say that it ran
+//! anything else          guest never ran            start-failed, 126
 //! ```
 
 use std::os::unix::process::ExitStatusExt as _;
@@ -50,7 +51,9 @@ pub(super) fn conclude(
         return exit(Reason::Signal, 128 + signal as u8, &format!("the VMM was ended by {name}"));
     }
     let code = status.code().unwrap_or_default();
-    if !events.contains(&GuestEvent::Started) {
+    // A guest may end before QEMU gets to say that it runs: then its exit code alone shows that it ran.
+    let ran = events.contains(&GuestEvent::Started) || (code % 2 == 1 && complaint.is_empty());
+    if !ran {
         let why = if complaint.is_empty() { format!("QEMU ended with status {code}") } else { complaint.to_owned() };
         return exit(Reason::StartFailed, 126, &why);
     }
@@ -111,6 +114,9 @@ mod tests {
             (KernelKind::Unikraft, exited(83), vec![Started], None, (Reason::Finished, 0)),
             (KernelKind::Unikraft, exited(85), vec![Started], None, (Reason::Crash, 134)),
             (pvh, exited(1), vec![], Some("bad kernel"), (Reason::StartFailed, 126)),
+            (pvh, exited(7), vec![], None, (Reason::Error, 3)),
+            (pvh, exited(1), vec![], None, (Reason::Finished, 0)),
+            (pvh, exited(0), vec![], None, (Reason::StartFailed, 126)),
             (pvh, exited(2), vec![Started], None, (Reason::Crash, 134)),
         ] {
             assert_eq!(judged(kind, raw, &events, complaint), expected, "{kind:?} {raw} {events:?}");

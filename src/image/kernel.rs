@@ -1,0 +1,134 @@
+//! What a kernel file is: its kind, its architecture, and by which protocols it can be started.
+//!
+//! [`parse`] looks at bytes, [`inspect`] at a file of which it reads only headers, names and notes. ELF files are told
+//! apart in [`elf`](super::elf); Linux's own formats here, by the offsets of its boot protocols
+//! (`Documentation/arch/x86/boot.rst`, `Documentation/arch/arm64/booting.rst`).
+
+use std::path::Path;
+
+use object::read::{ReadCache, ReadRef};
+
+use super::elf;
+use crate::error::{Error, Result};
+use crate::machine::{Arch, KernelKind};
+
+/// What there is to know about a kernel before it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelInfo {
+    /// What it is.
+    pub kind: KernelKind,
+    /// What it runs on. A 32-bit x86 kernel is `x86_64`'s: that is how multiboot kernels start.
+    pub arch: Arch,
+    /// The width of the file's own format.
+    pub class: Class,
+    /// It has a PVH entry point (an ELF note).
+    pub has_pvh: bool,
+    /// It has a multiboot header. QEMU looks for that first, and takes it in 32-bit files only.
+    pub has_multiboot: bool,
+}
+
+/// 32 or 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// 32 bits.
+    Bits32,
+    /// 64 bits.
+    Bits64,
+}
+
+/// Looks at a kernel file.
+///
+/// # Errors
+/// When it is missing ([`Kind::NotFound`](crate::error::Kind::NotFound)), cannot be read, is no kernel, is incomplete,
+/// or is for another architecture than the wanted one.
+pub fn inspect(path: &Path, wanted: Option<Arch>) -> Result<KernelInfo> {
+    let file = super::open("kernel", path)?;
+    let info = parse(&ReadCache::new(file), path)?;
+    match wanted {
+        Some(wanted) if wanted != info.arch => Err(bad(path, &format!("is for {}, not {wanted}", info.arch))),
+        Some(_) | None => Ok(info),
+    }
+}
+
+/// Tells what kernel these bytes are. `path` is for messages.
+///
+/// # Errors
+/// When they are no kernel, or not a whole one.
+pub fn parse<'data, R: ReadRef<'data>>(data: R, path: &Path) -> Result<KernelInfo> {
+    let len = data.len().map_err(|()| bad(path, "cannot be read"))?;
+    let head =
+        data.read_bytes_at(0, len.min(elf::MULTIBOOT_SEARCH)).map_err(|()| bad(path, "cannot be read to its end"))?;
+    if let Some(info) = linux_x86(head) {
+        let whole = linux_x86_size(head);
+        return if len < whole { Err(truncated(path, len, whole)) } else { Ok(info) };
+    }
+    if at(head, 0x38) == Some(*b"ARM\x64") {
+        return Ok(KernelInfo {
+            kind: KernelKind::Linux,
+            arch: Arch::Arm64,
+            class: Class::Bits64,
+            has_pvh: false,
+            has_multiboot: false,
+        });
+    }
+    if head.starts_with(b"\x7fELF") {
+        return elf::parse(data, head, path);
+    }
+    Err(not_a_kernel(head, path))
+}
+
+/// A bzImage: the signature of the boot protocol's header.
+fn linux_x86(head: &[u8]) -> Option<KernelInfo> {
+    if at(head, 0x202) != Some(*b"HdrS") || at(head, 0x1fe) != Some([0x55, 0xaa]) {
+        return None;
+    }
+    // xloadflags came with protocol 2.12; its lowest bit says that there is a 64-bit entry point.
+    let version = u16::from_le_bytes(at(head, 0x206)?);
+    let flags = u16::from_le_bytes(at(head, 0x236)?);
+    Some(KernelInfo {
+        kind: KernelKind::Linux,
+        arch: Arch::X86_64,
+        class: if version >= 0x20c && flags & 1 == 1 { Class::Bits64 } else { Class::Bits32 },
+        has_pvh: false,
+        has_multiboot: false,
+    })
+}
+
+/// The least size of a bzImage: its real-mode sectors and the boot sector, and the rest in units of 16 bytes.
+fn linux_x86_size(head: &[u8]) -> u64 {
+    let sectors = match head.get(0x1f1).copied().unwrap_or(0) {
+        0 => 4,
+        sectors => u64::from(sectors),
+    };
+    let rest = at(head, 0x1f4).map_or(0, u32::from_le_bytes);
+    (sectors + 1) * 512 + u64::from(rest) * 16
+}
+
+fn not_a_kernel(head: &[u8], path: &Path) -> Error {
+    if head.starts_with(b"\x1f\x8b") {
+        return bad(path, "is compressed by gzip").with_hint("`gunzip` unpacks it");
+    }
+    if head.starts_with(b"MZ") {
+        return bad(path, "is an EFI program, not a kernel that can be started without firmware");
+    }
+    if head.starts_with(b"#!") {
+        return bad(path, "is a script, not a kernel");
+    }
+    bad(path, "is not a kernel: it is neither an ELF file nor a Linux image")
+}
+
+pub(super) fn bad(path: &Path, what: &str) -> Error {
+    Error::new(format!("kernel {} {what}", path.display()))
+}
+
+pub(super) fn truncated(path: &Path, len: u64, wanted: u64) -> Error {
+    bad(path, &format!("is truncated: it has {len} bytes of at least {wanted}"))
+        .with_hint("copy or build it again: the rest of the file is missing")
+}
+
+fn at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests;
