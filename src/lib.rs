@@ -6,4 +6,5 @@ pub mod machine;
 pub mod paths;
 pub mod process;
 pub mod store;
+pub mod systemd;
 pub mod undo;

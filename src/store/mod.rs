@@ -67,6 +67,11 @@ impl Store {
         Ok(Record { schema: SCHEMA, id, created: Timestamp::now(), manager, stale: false, spec })
     }
 
+    /// The directory that records appear in and disappear from, by a rename each.
+    pub fn machines(&self) -> &Path {
+        &self.machines
+    }
+
     /// Keeps a new record. Of many at once for one name, one succeeds.
     ///
     /// # Errors
