@@ -1,6 +1,8 @@
 //! `create`: the record, then the units in one call. Also makes units anew that were lost or are out of date.
+//!
+//! A start could be sent right behind that call. It is not: should the name be taken, it would start whatever unit has
+//! that name, and waiting for the answer costs 0.4 ms.
 
-use super::bus::Ticket;
 use super::failure::{Cause, Failure};
 use super::manager::{self, Interface, NewUnit, text};
 use super::property::{Origin, check_properties};
@@ -9,46 +11,20 @@ use super::service::SystemdService;
 use super::stop::STOP_LIMIT;
 use super::unit;
 use crate::error::{Error, Kind, Result};
-use crate::machine::{Liveness, MachineName, MachineService as _, Manager as Keeper, Record, View};
+use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
 use crate::undo::Undo;
-
-/// What follows once the units are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// Nothing: the service is loaded and inactive.
-    Rest,
-    /// The service is started; the call for that is sent along.
-    Start,
-}
 
 /// What came of making units.
 #[derive(Debug)]
 pub(super) enum Anchored {
-    /// They are loaded; the ticket is for the start, if one was asked for.
-    Made(Option<Ticket>),
+    /// They are loaded: the slice active, the service inactive.
+    Made,
     /// They are defined by this file, so there is nothing to make.
     ByFile(String),
 }
 
 impl SystemdService {
-    pub(super) fn create_machine(&self, record: Record) -> Result<View> {
-        self.create_then(record, Then::Rest).map(|(view, _)| view)
-    }
-
-    /// `create` and `start` in one round trip; the guest runs when it returns.
-    ///
-    /// # Errors
-    /// As `create`; or as `start`, and then the machine stays, so that it can be looked at.
-    pub fn create_and_start(&self, record: Record) -> Result<View> {
-        let begun = jiff::Timestamp::now();
-        let (view, ticket) = self.create_then(record, Then::Start)?;
-        let (Some(record), Some(ticket)) = (view.record, ticket) else {
-            return self.start(&view.name);
-        };
-        self.await_start(&record, ticket, begun)
-    }
-
-    fn create_then(&self, mut record: Record, then: Then) -> Result<(View, Option<Ticket>)> {
+    pub(super) fn create_machine(&self, mut record: Record) -> Result<View> {
         let name = record.spec.name.clone();
         let cannot = || format!("cannot create machine {name}");
         record.manager = Keeper::Systemd;
@@ -59,28 +35,25 @@ impl SystemdService {
         let view = self.inner.create(record.clone())?;
         let mut undo = Undo::new();
         undo.push(format!("the record of {name}"), || self.inner.delete(&name));
-        let ticket = match self.anchor(&record, then).map_err(|e| e.context(cannot()))? {
-            Anchored::Made(ticket) => ticket,
-            Anchored::ByFile(file) => {
-                return Err(Error::of(Kind::Conflict, format!("its unit is defined already by {file}"))
-                    .context(cannot())
-                    .with_hint("remove that file, or give the machine another name by `--name`"));
-            }
-        };
+        if let Anchored::ByFile(file) = self.anchor(&record).map_err(|e| e.context(cannot()))? {
+            return Err(Error::of(Kind::Conflict, format!("its unit is defined already by {file}"))
+                .context(cannot())
+                .with_hint("remove that file, or give the machine another name by `--name`"));
+        }
         undo.commit();
-        Ok((self.decorate(view, Liveness::Down), ticket))
+        Ok(self.decorate(view, Liveness::Down))
     }
 
     /// Makes the machine's units. What an earlier machine of that name left behind is removed for it.
-    pub(super) fn anchor(&self, record: &Record, then: Then) -> Result<Anchored> {
+    pub(super) fn anchor(&self, record: &Record) -> Result<Anchored> {
         let mut refused = Refused::load(self.store.paths());
         let (anchor, mut service) = unit::units(record, &self.executable()?, self.store.paths())?;
         service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
         let mut may_clear = true;
         let mut may_retry = true;
         loop {
-            match self.make(&anchor, &service, then) {
-                Ok(ticket) => return Ok(Anchored::Made(ticket)),
+            match self.make(&anchor, &service) {
+                Ok(()) => return Ok(Anchored::Made),
                 Err(Failure { cause: Cause::Property(name), error }) => {
                     refuse(&mut service, &name, error)?;
                     refused.add(&name);
@@ -101,29 +74,9 @@ impl SystemdService {
         }
     }
 
-    fn make(&self, anchor: &NewUnit, service: &NewUnit, then: Then) -> Result<Option<Ticket>, Failure> {
-        let mut manager = self.manager.borrow_mut();
+    fn make(&self, anchor: &NewUnit, service: &NewUnit) -> Result<(), Failure> {
         let make = manager::start_transient(anchor, std::slice::from_ref(service));
-        let mut tickets = match then {
-            Then::Rest => manager.bus()?.send(vec![make])?,
-            Then::Start => manager.queue(vec![make, manager::start(&service.name)])?,
-        }
-        .into_iter();
-        let bus = manager.bus()?;
-        let made = match tickets.next() {
-            Some(ticket) => bus.answer(ticket),
-            None => Err(Error::new("a call without an answer").into()),
-        };
-        let start = tickets.next();
-        match (made, start) {
-            (Ok(_), start) => Ok(start),
-            (Err(failure), Some(start)) => {
-                // It was sent along; what it answers does not matter any more, but it is over then.
-                let _ = bus.answer(start);
-                Err(failure)
-            }
-            (Err(failure), None) => Err(failure),
-        }
+        self.manager.borrow_mut().bus()?.call(make).map(drop)
     }
 
     /// The file that defines one of these units, if they are not made by a call like ours.
@@ -157,12 +110,17 @@ fn refuse(service: &mut NewUnit, name: &str, error: Error) -> Result<()> {
     let Some(at) = service.properties.iter().rposition(|property| property.name == name) else { return Err(error) };
     match &service.properties[at].origin {
         Origin::Required => Err(error),
-        Origin::User(key) => Err(Error::new(format!("systemd does not know the unit property {key}"))
-            .with_hint("`man systemd.directives` lists those of this systemd")),
+        Origin::User(key) => Err(unknown_property(key)),
         Origin::Optional => {
             log::debug!("this systemd does not know {name}: left out");
             service.properties.remove(at);
             Ok(())
         }
     }
+}
+
+/// The error about a property that a person asked for.
+pub(super) fn unknown_property(key: &str) -> Error {
+    Error::new(format!("systemd does not know the unit property {key}"))
+        .with_hint("`man systemd.directives` lists those of this systemd")
 }

@@ -4,6 +4,7 @@ use super::service::SystemdService;
 use super::unit;
 use crate::error::{Kind, Result};
 use crate::machine::{MachineName, MachineService as _, StopMode};
+use crate::paths::{self, Scope};
 
 impl SystemdService {
     pub(super) fn delete_machine(&self, name: &MachineName) -> Result<()> {
@@ -20,7 +21,18 @@ impl SystemdService {
         };
         let anchor = unit::slice_name(name, slice.as_deref())?;
         self.clear(&anchor, name).map_err(|e| e.context(cannot()))?;
+        self.forget_log_fields(name);
         self.inner.delete(name)
+    }
+
+    /// systemd (252 at least) leaves this file behind for every unit that had extra fields.
+    fn forget_log_fields(&self, name: &MachineName) {
+        match self.scope {
+            Scope::System => {
+                let _ = std::fs::remove_file(paths::log_fields_of_unit(&unit::service_name(name)));
+            }
+            Scope::User => {}
+        }
     }
 
     /// Lets go of the machine's units without waiting, so that the machine's own sweep can ask before it removes the

@@ -9,16 +9,41 @@ use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, Record};
 use crate::paths::Scope;
 
+/// Where in the journal to begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum After<'a> {
+    /// Where the query says.
+    Start,
+    /// Behind the line that has this cursor.
+    Cursor(&'a str),
+}
+
+/// A line, and its place in the journal.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The line.
+    pub(super) line: LogLine,
+    /// For [`After::Cursor`].
+    pub(super) cursor: String,
+}
+
 /// The arguments for the console lines of this very machine. An earlier one of that name has another id; where systemd
 /// does not mark lines with it (the user manager), the time of creation tells them apart.
-pub(super) fn arguments(record: &Record, scope: Scope, query: &LogQuery) -> Vec<String> {
+pub(super) fn arguments(record: &Record, scope: Scope, query: &LogQuery, after: After<'_>) -> Vec<String> {
     let service = unit::service_name(&record.spec.name);
     let mut arguments: Vec<String> =
         ["--output=json", "--output-fields=MESSAGE", "--all", "--quiet", "--no-pager"].map(str::to_owned).into();
     if query.follow {
         arguments.push("--follow".into());
     }
-    match query.tail {
+    let tail = match after {
+        After::Start => query.tail,
+        After::Cursor(cursor) => {
+            arguments.push(format!("--after-cursor={cursor}"));
+            None
+        }
+    };
+    match tail {
         Some(lines) => arguments.push(format!("--lines={lines}")),
         // Following shows ten otherwise.
         None => arguments.push("--lines=all".into()),
@@ -53,19 +78,22 @@ fn seconds(at: Timestamp) -> String {
 ///
 /// # Errors
 /// When it is not one.
-pub(super) fn parse(line: &str) -> Result<LogLine> {
+pub(super) fn parse(line: &str) -> Result<Entry> {
     #[derive(Deserialize)]
-    struct Entry {
+    struct Fields {
+        #[serde(rename = "__CURSOR", default)]
+        cursor: String,
         #[serde(rename = "__REALTIME_TIMESTAMP")]
         at: String,
         #[serde(rename = "MESSAGE", default)]
         message: Value,
     }
     let bad = |why: String| Error::new(format!("cannot read a line of the journal: {why}"));
-    let entry: Entry = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
+    let entry: Fields = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
     let microseconds: i64 = entry.at.parse().map_err(|_| bad(format!("no time: {}", entry.at.escape_debug())))?;
     let at = Timestamp::from_microsecond(microseconds).map_err(|e| bad(e.to_string()))?;
-    Ok(LogLine { at, text: message(entry.message).ok_or_else(|| bad("its text has no known form".into()))? })
+    let text = message(entry.message).ok_or_else(|| bad("its text has no known form".into()))?;
+    Ok(Entry { line: LogLine { at, text }, cursor: entry.cursor })
 }
 
 /// A field is a string; bytes as numbers if it is not printable; null if it is too long; a list if it is there twice.
@@ -89,6 +117,7 @@ mod tests {
     fn text(message: &str) -> Vec<u8> {
         parse(&format!(r#"{{"__REALTIME_TIMESTAMP":"1700000000000001","__CURSOR":"s=1","MESSAGE":{message}}}"#))
             .unwrap()
+            .line
             .text
     }
 
@@ -99,7 +128,7 @@ mod tests {
         assert_eq!(text("[27,91,49,109,255]"), b"\x1b[1m\xff");
         assert_eq!(text(r#"["first","second"]"#), b"second");
         assert_eq!(text(r#"["first",[27,65]]"#), b"\x1bA");
-        assert_eq!(parse(r#"{"__REALTIME_TIMESTAMP":"5"}"#).unwrap().at.as_microsecond(), 5);
+        assert_eq!(parse(r#"{"__REALTIME_TIMESTAMP":"5"}"#).unwrap().line.at.as_microsecond(), 5);
         for bad in ["", "{}", r#"{"__REALTIME_TIMESTAMP":"x"}"#, r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":{}}"#] {
             assert!(parse(bad).is_err(), "{bad}");
         }

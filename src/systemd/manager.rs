@@ -68,12 +68,6 @@ impl Manager {
         units(&message)
     }
 
-    /// One property of a unit; the unit is loaded if it has a file.
-    pub(super) fn property(&mut self, unit: &str, interface: Interface, name: &str) -> Result<OwnedVariant, Failure> {
-        let message = self.bus()?.call_again(|| get(unit, interface, name))?;
-        message.body().deserialize().map_err(unreadable)
-    }
-
     /// Properties of a unit in one round trip. What cannot be had is left out.
     pub(super) fn properties(&mut self, unit: &str, names: &[(Interface, &str)]) -> Result<Vec<Option<OwnedVariant>>> {
         let bus = self.bus()?;

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::anchor::{Anchored, Then};
 use super::bus::Ticket;
 use super::failure::{Cause, Failure};
 use super::job::Outcome;
@@ -27,17 +26,35 @@ impl SystemdService {
         self.await_start(&record, ticket, begun)
     }
 
+    /// `create` and `start` on one connection; the guest runs when it returns.
+    ///
+    /// # Errors
+    /// As `create`; or as `start`, and then the machine stays, so that it can be looked at.
+    pub fn create_and_start(&self, record: Record) -> Result<View> {
+        let begun = Timestamp::now();
+        let view = self.create_machine(record)?;
+        let Some(record) = view.record else { return self.start_machine(&view.name) };
+        let ticket = self.try_queue_start(&unit::service_name(&view.name));
+        let ticket = ticket.map_err(|failure| failure.error.context(format!("cannot start {}", view.name)))?;
+        self.await_start(&record, ticket, begun)
+    }
+
     /// Sends the start, after making the units if they are not there or are out of date.
     fn queue_start(&self, record: &Record) -> Result<Ticket> {
         let name = &record.spec.name;
-        if record.stale && self.is_down(name)? {
-            let ticket = self.anchor_anew(record)?;
-            self.no_longer_stale(record)?;
-            return Ok(ticket);
-        }
         let service = unit::service_name(name);
+        if record.stale && self.is_down(name)? {
+            let anchor = unit::slice_name(name, record.spec.slice.as_deref())?;
+            self.clear(&anchor, name)?;
+            self.anchor(record)?;
+            self.no_longer_stale(record)?;
+        }
         match self.try_queue_start(&service) {
-            Err(failure) if failure.cause == Cause::NoSuchUnit => self.anchor_and_start(record),
+            // After a reboot, or when somebody stopped the slice.
+            Err(failure) if failure.cause == Cause::NoSuchUnit => {
+                self.anchor(record)?;
+                Ok(self.try_queue_start(&service)?)
+            }
             result => Ok(result?),
         }
     }
@@ -56,21 +73,6 @@ impl SystemdService {
             }
             Err(failure) => Err(failure),
             Ok(()) => Ok(ticket),
-        }
-    }
-
-    fn anchor_anew(&self, record: &Record) -> Result<Ticket> {
-        let anchor = unit::slice_name(&record.spec.name, record.spec.slice.as_deref())?;
-        self.clear(&anchor, &record.spec.name)?;
-        self.anchor_and_start(record)
-    }
-
-    fn anchor_and_start(&self, record: &Record) -> Result<Ticket> {
-        match self.anchor(record, Then::Start)? {
-            Anchored::Made(Some(ticket)) => Ok(ticket),
-            Anchored::Made(None) | Anchored::ByFile(_) => {
-                Ok(self.try_queue_start(&unit::service_name(&record.spec.name))?)
-            }
         }
     }
 

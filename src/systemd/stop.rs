@@ -27,8 +27,12 @@ impl SystemdService {
             Liveness::Down | Liveness::Failed => return self.inner.get(name).and_then(|view| self.with_units(view)),
         };
         if live {
-            // A runner that lives reads it; nobody else would, and the next runner must not.
-            self.store.request_stop(name, mode).map_err(|e| e.context(cannot()))?;
+            // A runner that lives reads it; nobody else would, and the next runner must not. Without it the machine
+            // still stops, if not in the way that was asked for.
+            let left = self.store.make_runtime(name).and_then(|_| self.store.request_stop(name, mode));
+            if let Err(error) = left {
+                log::warn!("cannot tell the runner of {name} how to stop: {error}");
+            }
         }
         let limit = match mode {
             StopMode::Graceful(timeout) => timeout.unwrap_or(record.spec.stop_timeout()).saturating_add(MARGIN),

@@ -149,8 +149,8 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         required("Description", format!("{name} (unikernel, {kernel})")),
         required("Type", "notify"),
         required("NotifyAccess", "main"),
-        required("ExecStartEx", command(executable, &["runner", name.as_str()])),
-        required("ExecStopPostEx", command(executable, &["runner", "--sweep", name.as_str()])),
+        required("ExecStart", command(executable, &["runner", name.as_str()])),
+        required("ExecStopPost", command(executable, &["runner", "--sweep", name.as_str()])),
         required("KillMode", "mixed"),
         required("Slice", slice_name(name, record.spec.slice.as_deref())?),
         required("TimeoutStartUSec", microseconds(START_LIMIT)),
@@ -205,10 +205,11 @@ fn log_fields(record: &Record) -> Vec<Vec<u8>> {
     ]
 }
 
-/// `a(sasas)`: a program with its arguments; nothing in them is expanded.
-fn command(executable: &str, arguments: &[&str]) -> Vec<(String, Vec<String>, Vec<String>)> {
-    let argv = std::iter::once(&executable).chain(arguments).map(|&argument| argument.to_owned()).collect();
-    vec![(executable.to_owned(), argv, vec!["no-env-expand".to_owned()])]
+/// `a(sasb)`: a program with its arguments, none of which is expanded: `$$` stands for `$`. `ExecStartEx` has a flag for
+/// that, but systemd 252 writes a transient unit's under that name and cannot read it back at a daemon-reload.
+fn command(executable: &str, arguments: &[&str]) -> Vec<(String, Vec<String>, bool)> {
+    let argv = std::iter::once(&executable).chain(arguments).map(|argument| argument.replace('$', "$$")).collect();
+    vec![(executable.to_owned(), argv, false)]
 }
 
 fn utf8(path: &Path) -> Result<&str> {

@@ -1,7 +1,9 @@
 //! `update`: the record, then what systemd takes while the machine runs. The rest waits for units that are made anew.
 
+use super::anchor::unknown_property;
 use super::failure::Cause;
-use super::property::{self, Property, check_properties, key_of};
+use super::manager::Interface;
+use super::property::{self, Origin, Property, check_properties, key_of};
 use super::service::SystemdService;
 use super::unit;
 use crate::error::Result;
@@ -14,6 +16,7 @@ impl SystemdService {
         }
         let cannot = || format!("cannot update {name}");
         check_properties(&changes.properties).map_err(|e| e.context(cannot()))?;
+        self.check_known(name, &changes.properties).map_err(|e| e.context(cannot()))?;
         let mut report = self.inner.update(name, changes)?;
         report.retain(|change| !change.setting.starts_with("property"));
 
@@ -39,6 +42,30 @@ impl SystemdService {
         Ok(report)
     }
 
+    /// Whether systemd knows these properties. It refuses what it does not know and what cannot be changed now by the same
+    /// words, so it is asked for their present values: an unknown one has none.
+    fn check_known(&self, name: &MachineName, typed: &[String]) -> Result<()> {
+        let mut properties = Vec::new();
+        for typed in typed {
+            properties.extend(property::parse(typed)?);
+        }
+        // A percentage can be set and not read.
+        properties.retain(|property| !property.name.ends_with("Scale"));
+        let asked: Vec<_> = properties
+            .iter()
+            .flat_map(|p| [(Interface::Unit, p.name.as_str()), (Interface::Service, p.name.as_str())])
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let answers = self.manager.borrow_mut().properties(&unit::service_name(name), &asked)?;
+        match properties.iter().zip(answers.chunks(2)).find(|(_, answers)| answers.iter().all(Option::is_none)) {
+            Some((Property { origin: Origin::User(key), .. }, _)) => Err(unknown_property(key)),
+            Some((Property { name, .. }, _)) => Err(unknown_property(name)),
+            None => Ok(()),
+        }
+    }
+
     /// Sets what can be set in the loaded unit; returns the keys of what cannot.
     fn set_live(&self, name: &MachineName, typed: &[String]) -> Result<Vec<String>> {
         let mut properties: Vec<Property> = Vec::new();
@@ -55,7 +82,7 @@ impl SystemdService {
                         let Some(at) = properties.iter().position(|known| known.name == *property) else {
                             return Err(failure.into());
                         };
-                        let property::Origin::User(key) = properties.remove(at).origin else { continue };
+                        let Origin::User(key) = properties.remove(at).origin else { continue };
                         refused.push(key);
                     }
                     // Nothing is loaded: the next start makes the units from the record.

@@ -15,7 +15,7 @@ use super::records::Records;
 use super::service::SystemdService;
 use super::unit;
 use crate::error::{Kind, Result};
-use crate::machine::{Exit, MachineName, Manager as Keeper, State, View, Watch};
+use crate::machine::{Exit, Liveness, MachineName, Manager as Keeper, State, View, Watch};
 use crate::store::Store;
 
 impl SystemdService {
@@ -128,6 +128,10 @@ impl Following {
                     let (status, exit) = (self.store.status(name), self.store.last_exit(name));
                     let problem = status.as_ref().err().or(exit.as_ref().err()).cloned();
                     let liveness = liveness_of(states.get(service));
+                    // On its way out: what it comes to is told in a moment, by the next signal.
+                    if liveness == Liveness::Stopping && self.shown.contains_key(name) {
+                        continue;
+                    }
                     let mut view = View::new(record, liveness, status.unwrap_or(None), exit.unwrap_or(None));
                     view.unit = Some(service.clone());
                     problem.into_iter().fold(view, View::with_problem)
@@ -169,7 +173,7 @@ impl Following {
             };
             tokio::select! {
                 changed = records.changed() => News::Records(changed),
-                view = other => News::Other(view),
+                view = other => News::Other(view.map(Box::new)),
             }
         })?;
         match news {
@@ -200,7 +204,7 @@ impl Following {
             }
             Either::Other(News::Other(Some(item))) => {
                 let known = |name| self.shown.contains_key(name);
-                match item {
+                match *item {
                     // systemd's machines are followed here.
                     Ok(view) if view.manager() == Some(Keeper::Systemd) || known(&view.name) => {}
                     item => self.ready.push_back(item),
@@ -219,7 +223,7 @@ impl Following {
 
 enum News {
     Records(Result<BTreeSet<MachineName>>),
-    Other(Option<Result<View>>),
+    Other(Option<Box<Result<View>>>),
 }
 
 impl Iterator for Following {

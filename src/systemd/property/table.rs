@@ -59,7 +59,7 @@ pub(super) enum Kind {
     Capabilities,
     /// `t` from namespace names, `~` inverts
     Namespaces,
-    /// `a(sasb)` or `FooEx` `a(sasas)`
+    /// `a(sasb)`, or `FooEx` `a(sasas)` where the prefixes need it
     Command,
     /// `a(ssbt)` source, destination, ignore, flags
     Bind,

@@ -48,10 +48,13 @@ fn what_a_person_types_is_what_the_bus_gets() {
 
 #[test]
 fn commands_and_limits() {
+    let argv = || vec!["/bin/true".to_owned(), "a b".to_owned()];
     let (name, value) = one("ExecStartPre=-/bin/true 'a b'");
+    assert_eq!(name, "ExecStartPre");
+    assert_eq!(value, vec![("/bin/true".to_owned(), argv(), true)].into());
+    let (name, value) = one("ExecStartPre=+/bin/true 'a b'");
     assert_eq!(name, "ExecStartPreEx");
-    let argv = vec!["/bin/true".to_owned(), "a b".to_owned()];
-    assert_eq!(value, vec![("/bin/true".to_owned(), argv, vec!["ignore-failure".to_owned()])].into());
+    assert_eq!(value, vec![("/bin/true".to_owned(), argv(), vec!["privileged".to_owned()])].into());
     let names: Vec<_> = parse("LimitNOFILE=10:20").unwrap().into_iter().map(|p| (p.name, p.value)).collect();
     assert_eq!(names, [("LimitNOFILE".to_owned(), 20u64.into()), ("LimitNOFILESoft".to_owned(), 10u64.into())]);
     assert_eq!(time_of("TimeoutSec=5s", "TimeoutStartUSec"), Some(Duration::from_secs(5)));

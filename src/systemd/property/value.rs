@@ -96,7 +96,7 @@ pub(super) fn words(text: &str) -> Result<Vec<String>> {
 
 fn assignments(text: &str) -> Result<Vec<String>> {
     let words = words(text)?;
-    match words.iter().find(|word| !word.split_once('=').is_some_and(|(name, _)| !name.is_empty())) {
+    match words.iter().find(|word| word.split_once('=').is_none_or(|(name, _)| name.is_empty())) {
         Some(word) => Err(format!("'{}' is not NAME=VALUE", word.escape_debug())),
         None => Ok(words),
     }
@@ -394,26 +394,32 @@ fn namespaces(text: &str) -> Result<u64> {
 }
 
 /// A command line with the prefixes of unit files. `$VARIABLE` is expanded by systemd, as there, unless `:` is given.
+///
+/// The `Ex` form is sent only for the prefixes that need it: systemd 252 loses it at a daemon-reload.
 fn command(key: &str, text: &str) -> Result<Values> {
-    const PREFIXES: [(char, &str); 4] =
-        [('-', "ignore-failure"), ('+', "privileged"), ('!', "no-setuid"), (':', "no-env-expand")];
-    let name = format!("{key}Ex");
-    type Command = (String, Vec<String>, Vec<String>);
+    type Plain = (String, Vec<String>, bool);
     if text.is_empty() {
-        return Ok(vec![(name, Vec::<Command>::new().into())]);
+        return Ok(vec![(key.to_owned(), Vec::<Plain>::new().into())]);
     }
-    let mut flags = Vec::new();
-    let mut rest = text;
-    while let Some((_, flag)) = rest.chars().next().and_then(|c| PREFIXES.iter().find(|(prefix, _)| *prefix == c)) {
-        flags.push((*flag).to_owned());
-        rest = &rest[1..];
-    }
-    let argv = words(rest)?;
+    let rest = text.trim_start_matches(['-', '+', '!', ':']);
+    let prefixes = &text[..text.len() - rest.len()];
+    let mut argv = words(rest)?;
     let program = argv.first().cloned().ok_or("expected a command")?;
     if !program.starts_with('/') {
         return Err("a command begins with the absolute path of a program".into());
     }
-    Ok(vec![(name, vec![(program, argv, flags)].into())])
+    if prefixes.contains(':') {
+        argv.iter_mut().for_each(|argument| *argument = argument.replace('$', "$$"));
+    }
+    if !prefixes.contains(['+', '!']) {
+        return Ok(vec![(key.to_owned(), vec![(program, argv, prefixes.contains('-'))].into())]);
+    }
+    let flags: Vec<String> = [('-', "ignore-failure"), ('+', "privileged"), ('!', "no-setuid")]
+        .into_iter()
+        .filter(|&(prefix, _)| prefixes.contains(prefix))
+        .map(|(_, flag)| flag.to_owned())
+        .collect();
+    Ok(vec![(format!("{key}Ex"), vec![(program, argv, flags)].into())])
 }
 
 /// Splits at colons; a backslash keeps one.
