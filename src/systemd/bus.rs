@@ -57,6 +57,12 @@ impl Call {
         Self { message, what: what.into() }
     }
 
+    /// A call of the bus itself: who has the manager's name.
+    fn owner_of_manager() -> Self {
+        let message = Message::method_call(BUS_PATH, "GetNameOwner").destination(BUS).interface(BUS).build(&MANAGER);
+        Self { message, what: "ask for the service manager".into() }
+    }
+
     /// A call of the bus itself whose answer nobody waits for: a match rule.
     fn add_match(rule: &str) -> Self {
         let message = Message::method_call(BUS_PATH, "AddMatch")
@@ -92,7 +98,6 @@ pub(super) struct Bus {
     expected: HashMap<NonZeroU32, Option<Message>>,
     signals: VecDeque<Signal>,
     owner: Option<String>,
-    subscribed: bool,
 }
 
 impl Bus {
@@ -115,15 +120,14 @@ impl Bus {
             .map_err(|_| timed_out("the bus to let us in", ANSWER).context(cannot()))?
             .map_err(|e| no_bus(scope, &e).context(cannot()))?;
         let stream = MessageStream::from(&connection);
-        Ok(Self {
-            stream,
-            connection,
-            runtime,
-            expected: HashMap::new(),
-            signals: VecDeque::new(),
-            owner: None,
-            subscribed: false,
-        })
+        let mut bus =
+            Self { stream, connection, runtime, expected: HashMap::new(), signals: VecDeque::new(), owner: None };
+        // News of a re-execution, under which calls may get lost.
+        bus.match_signals(&[format!(
+            "type='signal',sender='{BUS}',path='{BUS_PATH}',interface='{BUS}',member='NameOwnerChanged',arg0='{MANAGER}'"
+        )])
+        .map_err(|failure| failure.error.context(cannot()))?;
+        Ok(bus)
     }
 
     /// The other end is gone; only a new connection helps.
@@ -191,7 +195,6 @@ impl Bus {
 
     /// Sends one call that may be made twice, and makes it again if the manager re-executed itself under it.
     pub(super) fn call_again(&mut self, call: impl Fn() -> Call) -> Result<Message, Failure> {
-        self.match_signals(&[])?;
         match self.call(call()) {
             Err(failure) if matches!(failure.cause, Cause::NoReply) && !self.is_closed() => {
                 self.await_manager()?;
@@ -201,22 +204,19 @@ impl Bus {
         }
     }
 
-    /// Asks for signals by match rules, and once for the news that the manager has re-executed itself. Costs no round
-    /// trip: the rules count for whatever is called afterwards.
+    /// Asks for signals by match rules. Costs no round trip: the rules count for whatever is called afterwards.
     pub(super) fn match_signals(&mut self, rules: &[String]) -> Result<(), Failure> {
-        let mut calls: Vec<Call> = rules.iter().map(|rule| Call::add_match(rule)).collect();
-        if !self.subscribed {
-            self.subscribed = true;
-            calls.push(Call::add_match(&format!(
-                "type='signal',sender='{BUS}',path='{BUS_PATH}',interface='{BUS}',member='NameOwnerChanged',arg0='{MANAGER}'"
-            )));
-        }
-        if calls.is_empty() { Ok(()) } else { self.send(calls).map(drop) }
+        self.send(rules.iter().map(|rule| Call::add_match(rule)).collect()).map(drop)
     }
 
     /// Waits until the manager has its name on the bus again.
     pub(super) fn await_manager(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + ANSWER;
+        self.owner = match self.call(Call::owner_of_manager()) {
+            Ok(answer) => answer.body().deserialize().ok(),
+            Err(failure) if failure.cause == Cause::NoReply && !self.is_closed() => None,
+            Err(failure) => return Err(failure),
+        };
         while self.owner.is_none() {
             self.read(deadline, "the service manager to come back")?;
         }
@@ -293,12 +293,8 @@ impl Bus {
                 let Some(place) = header.reply_serial().and_then(|serial| self.expected.get_mut(&serial)) else {
                     return;
                 };
-                if message.message_type() == Type::Error && sender == Some(BUS) {
-                    // The bus answers in place of a manager that is not there.
-                    self.owner = None;
-                } else {
-                    self.owner = sender.map(str::to_owned);
-                }
+                // The bus answers in place of a manager that is not there.
+                self.owner = sender.filter(|&sender| sender != BUS).map(str::to_owned);
                 *place = Some(message.clone());
             }
             Type::Signal if sender == Some(BUS) => {

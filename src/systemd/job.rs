@@ -136,9 +136,7 @@ impl Manager {
         };
         match once(self) {
             Err(failure) if failure.cause == Cause::NoReply => {
-                if !self.bus()?.is_closed() && self.follows_jobs {
-                    self.bus()?.await_manager()?;
-                }
+                self.bus()?.await_manager()?;
                 once(self)
             }
             result => result,

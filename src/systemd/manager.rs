@@ -93,12 +93,11 @@ impl Manager {
     /// Makes failed units inactive. One that is not loaded is no error.
     pub(super) fn reset_failed(&mut self, units: &[&str]) -> Result<(), Failure> {
         let bus = self.bus()?;
-        let calls = units.iter().map(|unit| method("ResetFailedUnit", unit, format!("reset {unit}"))).collect();
         let mut outcome = Ok(());
-        for ticket in bus.send(calls)? {
-            match bus.answer(ticket) {
+        for unit in units {
+            match bus.call_again(|| method("ResetFailedUnit", unit, format!("reset {unit}"))) {
                 Err(failure) if failure.cause != Cause::NoSuchUnit => outcome = Err(failure),
-                _ => {}
+                Ok(_) | Err(_) => {}
             }
         }
         outcome
