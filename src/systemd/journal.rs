@@ -9,13 +9,25 @@ use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, Record};
 use crate::paths::Scope;
 
-/// Where in the journal to begin.
+/// Which of the lines that a query asks for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum After<'a> {
-    /// Where the query says.
-    Start,
-    /// Behind the line that has this cursor.
-    Cursor(&'a str),
+pub(super) enum Part<'a> {
+    /// All of them.
+    All,
+    /// The last so many, newest first. Older versions of journalctl take `--lines` with `--since` for the first so many,
+    /// but not in this order.
+    Last(u64),
+    /// Those behind the line that has this cursor.
+    Behind(&'a str),
+}
+
+/// Whether `journalctl` waits for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AtEnd {
+    /// It ends.
+    Stop,
+    /// It waits.
+    Follow,
 }
 
 /// A line, and its place in the journal.
@@ -23,36 +35,32 @@ pub(super) enum After<'a> {
 pub(super) struct Entry {
     /// The line.
     pub(super) line: LogLine,
-    /// For [`After::Cursor`].
+    /// For [`Part::Behind`].
     pub(super) cursor: String,
 }
 
 /// The arguments for the console lines of this very machine. An earlier one of that name has another id; where systemd
 /// does not mark lines with it (the user manager), the time of creation tells them apart.
-pub(super) fn arguments(record: &Record, scope: Scope, query: &LogQuery, after: After<'_>) -> Vec<String> {
+pub(super) fn arguments(record: &Record, scope: Scope, query: &LogQuery, part: Part<'_>, at_end: AtEnd) -> Vec<String> {
     let service = unit::service_name(&record.spec.name);
     let mut arguments: Vec<String> =
         ["--output=json", "--output-fields=MESSAGE", "--all", "--quiet", "--no-pager"].map(str::to_owned).into();
-    if query.follow {
+    if at_end == AtEnd::Follow {
         arguments.push("--follow".into());
     }
-    let tail = match after {
-        After::Start => query.tail,
-        After::Cursor(cursor) => {
-            arguments.push(format!("--after-cursor={cursor}"));
-            None
-        }
-    };
-    match tail {
-        Some(lines) => arguments.push(format!("--lines={lines}")),
-        // Following shows ten otherwise.
-        None => arguments.push("--lines=all".into()),
+    match part {
+        // Following shows the last ten otherwise.
+        Part::All => arguments.push("--lines=all".into()),
+        Part::Last(lines) => arguments.extend(["--reverse".to_owned(), format!("--lines={lines}")]),
+        Part::Behind(cursor) => arguments.extend(["--lines=all".to_owned(), format!("--after-cursor={cursor}")]),
     }
     let since = match scope {
         Scope::System => query.since,
         Scope::User => Some(query.since.map_or(record.created, |since| since.max(record.created))),
     };
-    arguments.extend(since.map(|at| format!("--since=@{}", seconds(at))));
+    if !matches!(part, Part::Behind(_)) {
+        arguments.extend(since.map(|at| format!("--since=@{}", seconds(at))));
+    }
     arguments.extend(query.until.map(|at| format!("--until=@{}", seconds(at))));
     // The console is what the runner's standard output gets; its own words come by the native protocol.
     arguments.push("_TRANSPORT=stdout".into());

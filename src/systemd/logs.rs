@@ -5,7 +5,7 @@
 //! following then reads what is left behind the last line seen.
 
 use std::fs::File;
-use std::io::{BufRead as _, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use super::journal::{self, After};
+use super::journal::{self, AtEnd, Entry, Part};
 use super::service::SystemdService;
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{LogLine, LogQuery, Logs, MachineName, Record};
@@ -30,8 +30,7 @@ impl SystemdService {
         let removal = if query.follow { Some(watch_directory(&self.store.directory(name))?) } else { None };
         self.store.read(name)?;
         let journal = Journal { program, record, scope: self.scope, query: query.clone() };
-        let reader = journal.read(After::Start).map_err(|e| e.context(cannot()))?;
-        Ok(Box::new(Lines { journal, reader, removal, buffer: Vec::new(), cursor: None, ended: false }))
+        Lines::begin(journal, removal).map(|lines| Box::new(lines) as Logs).map_err(|e| e.context(cannot()))
     }
 }
 
@@ -51,15 +50,15 @@ struct Journal {
 }
 
 impl Journal {
-    fn read(&self, after: After<'_>) -> Result<Reader> {
+    fn read(&self, part: Part<'_>, at_end: AtEnd) -> Result<Reader> {
         let mut command = process::command(&self.program);
-        command.args(journal::arguments(&self.record, self.scope, &self.query, after));
+        command.args(journal::arguments(&self.record, self.scope, &self.query, part, at_end));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // The kernel ends it with the thread that asks for the log, if that does not end it itself.
         process::die_with_parent(&mut command);
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
         let stdout = child.stdout.take().ok_or_else(|| Error::new("journalctl has no output"))?;
-        Ok(Reader { child, stdout: File::from(OwnedFd::from(stdout)) })
+        Ok(Reader { child, stdout: File::from(OwnedFd::from(stdout)), buffer: Vec::new() })
     }
 }
 
@@ -67,18 +66,32 @@ impl Journal {
 struct Reader {
     child: Child,
     stdout: File,
+    buffer: Vec<u8>,
 }
 
 impl Reader {
-    /// journalctl closed its output: an error if it failed.
-    fn ended(&mut self) -> Result<()> {
+    /// The next line that is here already.
+    fn line(&mut self) -> Option<Result<Entry>> {
+        let end = self.buffer.iter().position(|&byte| byte == b'\n')?;
+        let line: Vec<u8> = self.buffer.drain(..=end).collect();
+        Some(journal::parse(&String::from_utf8_lossy(&line)))
+    }
+
+    /// Waits for more; `false` when there is no more.
+    fn fill(&mut self) -> Result<bool> {
+        let mut chunk = [0; 16 * 1024];
+        let count = self.stdout.read(&mut chunk).context("cannot read from journalctl")?;
+        self.buffer.extend_from_slice(&chunk[..count]);
+        if count > 0 {
+            return Ok(true);
+        }
         let status = self.child.wait().context("cannot wait for journalctl")?;
         if status.success() {
-            return Ok(());
+            return Ok(false);
         }
         let mut said = String::new();
         if let Some(stderr) = self.child.stderr.take() {
-            let _ = std::io::BufReader::new(stderr).read_line(&mut said);
+            let _ = BufReader::new(stderr).read_line(&mut said);
         }
         Err(Error::new(format!("journalctl failed ({status}): {}", said.trim_end())))
     }
@@ -94,50 +107,80 @@ impl Drop for Reader {
 
 struct Lines {
     journal: Journal,
-    reader: Reader,
+    /// The last lines that were asked for, newest first.
+    last: Vec<LogLine>,
+    /// The place of the newest line seen.
+    cursor: Option<String>,
+    /// What comes after those; nothing when all has been read.
+    reader: Option<Reader>,
     /// There while the log is followed.
     removal: Option<Inotify>,
-    buffer: Vec<u8>,
-    cursor: Option<String>,
-    ended: bool,
 }
 
 impl Lines {
-    /// Reads until the buffer holds a line or nothing more comes.
-    fn fill(&mut self) -> Result<()> {
-        while !self.ended && !self.buffer.contains(&b'\n') {
-            if self.is_removed()? {
-                self.removal = None;
-                self.journal.query.follow = false;
-                self.buffer.clear();
-                let after = self.cursor.as_deref().map_or(After::Start, After::Cursor);
-                self.reader = self.journal.read(after)?;
-            }
-            let mut chunk = [0; 16 * 1024];
-            match self.reader.stdout.read(&mut chunk).context("cannot read from journalctl")? {
-                0 => {
-                    self.ended = true;
-                    self.reader.ended()?;
-                }
-                count => self.buffer.extend_from_slice(&chunk[..count]),
+    fn begin(journal: Journal, removal: Option<Inotify>) -> Result<Self> {
+        let at_end = if removal.is_some() { AtEnd::Follow } else { AtEnd::Stop };
+        let mut lines = Self { journal, last: Vec::new(), cursor: None, reader: None, removal };
+        if let Some(tail) = lines.journal.query.tail {
+            lines.read_last(tail)?;
+            if at_end == AtEnd::Stop {
+                return Ok(lines);
             }
         }
-        Ok(())
+        lines.reader = Some(lines.rest(at_end)?);
+        Ok(lines)
     }
 
-    /// Waits until there is output, or, while the log is followed, the machine is removed.
-    fn is_removed(&self) -> Result<bool> {
-        let Some(removal) = &self.removal else { return Ok(false) };
+    /// Reads the last so many lines. One at least is looked at, as it says where the rest begins.
+    fn read_last(&mut self, tail: u64) -> Result<()> {
+        let mut reader = self.journal.read(Part::Last(tail.max(1)), AtEnd::Stop)?;
         loop {
-            let mut fds = [
-                PollFd::new(self.reader.stdout.as_fd(), PollFlags::POLLIN),
-                PollFd::new(removal.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("cannot wait for journalctl"),
-                Ok(_) => return Ok(!fds[0].any().unwrap_or(false)),
+            while let Some(entry) = reader.line() {
+                let entry = entry?;
+                self.cursor.get_or_insert(entry.cursor);
+                if tail > 0 {
+                    self.last.push(entry.line);
+                }
             }
+            if !reader.fill()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What is behind the newest line seen.
+    fn rest(&self, at_end: AtEnd) -> Result<Reader> {
+        self.journal.read(self.cursor.as_deref().map_or(Part::All, Part::Behind), at_end)
+    }
+
+    fn advance(&mut self) -> Result<Option<LogLine>> {
+        loop {
+            let Some(reader) = &mut self.reader else { return Ok(None) };
+            if let Some(entry) = reader.line() {
+                let entry = entry?;
+                self.cursor = Some(entry.cursor);
+                return Ok(Some(entry.line));
+            }
+            if let Some(removal) = &self.removal
+                && is_removed(removal, &reader.stdout)?
+            {
+                self.removal = None;
+                self.reader = Some(self.rest(AtEnd::Stop)?);
+            } else if !reader.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Waits until there is output to read, or else the machine is removed.
+fn is_removed(removal: &Inotify, output: &File) -> Result<bool> {
+    loop {
+        let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLIN), PollFd::new(removal.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait for journalctl"),
+            Ok(_) => return Ok(!fds[0].any().unwrap_or(false)),
         }
     }
 }
@@ -146,15 +189,13 @@ impl Iterator for Lines {
     type Item = Result<LogLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Err(error) = self.fill() {
-            self.ended = true;
-            return Some(Err(error));
+        if let Some(line) = self.last.pop() {
+            return Some(Ok(line));
         }
-        let end = self.buffer.iter().position(|&byte| byte == b'\n')?;
-        let line: Vec<u8> = self.buffer.drain(..=end).collect();
-        Some(journal::parse(&String::from_utf8_lossy(&line)).map(|entry| {
-            self.cursor = Some(entry.cursor);
-            entry.line
-        }))
+        let item = self.advance().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.reader = None;
+        }
+        item
     }
 }

@@ -233,9 +233,76 @@ fn optional(name: &str, value: impl Into<Variant<'static>>) -> Property {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{Accel, Arch, Bytes, Kernel, KernelKind, MachineId, Manager, Platform, Spec};
+    use crate::paths::Scope;
 
     fn name(text: &str) -> MachineName {
         text.parse().unwrap()
+    }
+
+    fn record(properties: &[&str]) -> Record {
+        let spec = Spec {
+            name: name("web-1"),
+            platform: Platform::Qemu,
+            arch: Arch::X86_64,
+            kernel_args: Vec::new(),
+            app_args: vec!["$HOME".into()],
+            memory: Bytes(64 * Bytes::MIB),
+            cpus: 1,
+            accel: Accel::Auto,
+            machine_type: None,
+            initrd: None,
+            stop_timeout_ms: 10_000,
+            restart: RestartPolicy::OnFailure(Some(3)),
+            auto_remove: false,
+            properties: properties.iter().map(|&typed| typed.to_owned()).collect(),
+            slice: None,
+            kernel: Kernel { path: "/srv/web.elf".into(), kind: KernelKind::Unikraft },
+            env: Default::default(),
+            labels: Default::default(),
+        };
+        Record {
+            schema: crate::machine::SCHEMA,
+            id: MachineId::from_bytes([7; 16]),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            manager: Manager::Systemd,
+            stale: false,
+            spec,
+        }
+    }
+
+    fn paths(overridden: bool) -> Paths {
+        Paths { scope: Scope::System, state: "/s".into(), runtime: "/r".into(), overridden }
+    }
+
+    fn value<'a>(unit: &'a NewUnit, name: &str) -> Option<&'a Variant<'static>> {
+        unit.properties.iter().rev().find(|property| property.name == name).map(|property| &property.value)
+    }
+
+    #[test]
+    fn the_service_runs_the_runner_and_nothing_is_expanded() {
+        let (anchor, service) = units(&record(&[]), Path::new("/opt/$x/kraft"), &paths(false)).unwrap();
+        assert_eq!((anchor.name.as_str(), service.name.as_str()), ("kraft-web\\x2d1.slice", "kraft-web-1.service"));
+        assert_eq!(value(&anchor, "PropagatesStopTo"), Some(&vec!["kraft-web-1.service".to_owned()].into()));
+        let argv = vec!["/opt/$$x/kraft".to_owned(), "runner".to_owned(), "web-1".to_owned()];
+        let command = vec![("/opt/$x/kraft".to_owned(), argv, false)];
+        assert_eq!(value(&service, "ExecStart"), Some(&command.into()));
+        assert_eq!(value(&service, "Description"), Some(&"web-1 (unikernel, web.elf)".to_owned().into()));
+        assert_eq!(value(&service, "Restart"), Some(&"on-failure".into()));
+        assert_eq!(value(&service, "TimeoutStopUSec"), Some(&20_000_000u64.into()));
+        assert_eq!(value(&service, "Environment"), None);
+        let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths(true)).unwrap();
+        let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
+        assert_eq!(value(&service, "Environment"), Some(&environment.into()));
+    }
+
+    #[test]
+    fn what_a_person_sets_comes_last_and_is_never_optional() {
+        let record = record(&["TimeoutStartSec=5min", "OOMPolicy=continue"]);
+        let (_, service) = units(&record, Path::new("/kraft"), &paths(false)).unwrap();
+        assert_eq!(value(&service, "OOMPolicy"), Some(&"continue".to_owned().into()));
+        assert_eq!(service.properties.last().unwrap().origin, property::Origin::User("OOMPolicy".into()));
+        assert_eq!(start_limit(&record), Duration::from_secs(300));
     }
 
     #[test]
