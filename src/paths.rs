@@ -136,6 +136,11 @@ pub fn user_runtime_dir() -> Result<PathBuf> {
         .with_hint("`loginctl enable-linger` starts one that outlives the login"))
 }
 
+/// Where the system's service manager tells journald of a unit's `LogExtraFields=`.
+pub fn log_fields_of_unit(unit: &str) -> PathBuf {
+    PathBuf::from(format!("/run/systemd/units/log-extra-fields:{unit}"))
+}
+
 /// The program that is running, as a path that outlives an upgrade of the file behind it.
 ///
 /// # Errors

@@ -1,0 +1,126 @@
+//! `create`: the record, then the units in one call. Also makes units anew that were lost or are out of date.
+//!
+//! A start could be sent right behind that call. It is not: should the name be taken, it would start whatever unit has
+//! that name, and waiting for the answer costs 0.4 ms.
+
+use super::failure::{Cause, Failure};
+use super::manager::{self, Interface, NewUnit, text};
+use super::property::{Origin, check_properties};
+use super::refused::Refused;
+use super::service::SystemdService;
+use super::stop::STOP_LIMIT;
+use super::unit;
+use crate::error::{Error, Kind, Result};
+use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
+use crate::undo::Undo;
+
+/// What came of making units.
+#[derive(Debug)]
+pub(super) enum Anchored {
+    /// They are loaded: the slice active, the service inactive.
+    Made,
+    /// They are defined by this file, so there is nothing to make.
+    ByFile(String),
+}
+
+impl SystemdService {
+    pub(super) fn create_machine(&self, mut record: Record) -> Result<View> {
+        let name = record.spec.name.clone();
+        let cannot = || format!("cannot create machine {name}");
+        record.manager = Keeper::Systemd;
+        record.stale = false;
+        check_properties(&record.spec.properties).map_err(|e| e.context(cannot()))?;
+        unit::slice_name(&name, record.spec.slice.as_deref()).map_err(|e| e.context(cannot()))?;
+
+        let view = self.inner.create(record.clone())?;
+        let mut undo = Undo::new();
+        undo.push(format!("the record of {name}"), || self.inner.delete(&name));
+        if let Anchored::ByFile(file) = self.anchor(&record).map_err(|e| e.context(cannot()))? {
+            return Err(Error::of(Kind::Conflict, format!("its unit is defined already by {file}"))
+                .context(cannot())
+                .with_hint("remove that file, or give the machine another name by `--name`"));
+        }
+        undo.commit();
+        Ok(self.decorate(view, Liveness::Down))
+    }
+
+    /// Makes the machine's units. What an earlier machine of that name left behind is removed for it.
+    pub(super) fn anchor(&self, record: &Record) -> Result<Anchored> {
+        let mut refused = Refused::load(self.store.paths());
+        let (anchor, mut service) = unit::units(record, &self.executable()?, self.store.paths())?;
+        service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
+        let mut may_clear = true;
+        let mut may_retry = true;
+        loop {
+            match self.make(&anchor, &service) {
+                Ok(()) => return Ok(Anchored::Made),
+                Err(Failure { cause: Cause::Property(name), error }) => {
+                    refuse(&mut service, &name, error)?;
+                    refused.add(&name);
+                }
+                Err(Failure { cause: Cause::UnitExists, .. }) if may_clear => {
+                    may_clear = false;
+                    if let Some(file) = self.defined_by(&anchor, &service)? {
+                        return Ok(Anchored::ByFile(file));
+                    }
+                    self.clear(&anchor.name, &record.spec.name)?;
+                }
+                Err(Failure { cause: Cause::NoReply, .. }) if may_retry => {
+                    may_retry = false;
+                    self.manager.borrow_mut().bus()?.await_manager()?;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn make(&self, anchor: &NewUnit, service: &NewUnit) -> Result<(), Failure> {
+        let make = manager::start_transient(anchor, std::slice::from_ref(service));
+        self.manager.borrow_mut().bus()?.call(make).map(drop)
+    }
+
+    /// The file that defines one of these units, if they are not made by a call like ours.
+    fn defined_by(&self, anchor: &NewUnit, service: &NewUnit) -> Result<Option<String>> {
+        for unit in [service, anchor] {
+            let asked = [(Interface::Unit, "Transient"), (Interface::Unit, "FragmentPath")];
+            let answers = self.manager.borrow_mut().properties(&unit.name, &asked)?;
+            if let [transient, Some(file)] = answers.as_slice() {
+                let transient = transient.as_ref().is_some_and(|value| value.downcast_ref::<bool>() == Ok(true));
+                if let (false, Some(file)) = (transient, text(file).filter(|file| !file.is_empty())) {
+                    return Ok(Some(file));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes down all units of a machine, whatever they were for.
+    pub(super) fn clear(&self, anchor: &str, name: &MachineName) -> Result<()> {
+        let service = unit::service_name(name);
+        let mut manager = self.manager.borrow_mut();
+        manager.stop_and_wait(&service, STOP_LIMIT)?;
+        manager.stop_and_wait(anchor, STOP_LIMIT)?;
+        manager.reset_failed(&[&service, anchor])?;
+        Ok(())
+    }
+}
+
+/// Leaves out a property that the manager does not know, if the machine can do without it.
+fn refuse(service: &mut NewUnit, name: &str, error: Error) -> Result<()> {
+    let Some(at) = service.properties.iter().rposition(|property| property.name == name) else { return Err(error) };
+    match &service.properties[at].origin {
+        Origin::Required => Err(error),
+        Origin::User(key) => Err(unknown_property(key)),
+        Origin::Optional => {
+            log::debug!("this systemd does not know {name}: left out");
+            service.properties.remove(at);
+            Ok(())
+        }
+    }
+}
+
+/// The error about a property that a person asked for.
+pub(super) fn unknown_property(key: &str) -> Error {
+    Error::new(format!("systemd does not know the unit property {key}"))
+        .with_hint("`man systemd.directives` lists those of this systemd")
+}

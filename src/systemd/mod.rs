@@ -1,0 +1,38 @@
+//! Machines as systemd units: [`SystemdService`] puts a unit around the machines of another [`MachineService`], which
+//! goes on to own records and status files. It starts, stops and watches them by D-Bus and reads their consoles from the
+//! journal, and never sees a VMM.
+//!
+//! ```text
+//! service    the trait, verb by verb: anchor (create), start, stop, update, delete, list, watch, logs
+//! unit       a record as units          property   KEY=VALUE as D-Bus values        both pure
+//! manager    the methods we call        job        waiting for their jobs
+//! bus        the one seam around zbus   failure    refusals in words
+//! journal    journalctl's lines
+//! ```
+//!
+//! A machine is a slice and a service (see [`unit`]). The slice is active from `create` to `delete` and refers to the
+//! service, so that systemd keeps the stopped service, its definition and its exit status.
+//!
+//! [`MachineService`]: crate::machine::MachineService
+
+mod anchor;
+mod bus;
+mod delete;
+mod failure;
+mod job;
+mod journal;
+mod list;
+mod logs;
+mod manager;
+mod property;
+mod records;
+mod refused;
+mod service;
+mod start;
+mod stop;
+mod unit;
+mod update;
+mod watch;
+
+pub use property::check_properties;
+pub use service::SystemdService;

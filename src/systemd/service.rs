@@ -1,0 +1,131 @@
+//! The service itself: who it asks, and the trait, each verb of which has a file of its own.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::manager::Manager;
+use super::unit;
+use crate::error::Result;
+use crate::machine::{
+    Change, Changes, LogQuery, Logs, MachineName, MachineService, Manager as Keeper, Record, StopMode, View, Watch,
+};
+use crate::paths::{self, Scope};
+use crate::store::Store;
+
+/// Machines that systemd keeps alive, over a service that keeps everything else.
+///
+/// Machines whose record names another manager are passed through. Nothing is connected to before it is needed, so that
+/// a list without machines of systemd works without a bus.
+pub struct SystemdService {
+    pub(super) inner: Box<dyn MachineService>,
+    pub(super) store: Store,
+    pub(super) scope: Scope,
+    pub(super) manager: RefCell<Manager>,
+    executable: Option<PathBuf>,
+}
+
+impl SystemdService {
+    /// The service of a scope, over one that keeps records and status files in `store`.
+    pub fn new(inner: Box<dyn MachineService>, store: Store, scope: Scope) -> Self {
+        Self { inner, store, scope, manager: RefCell::new(Manager::new(scope)), executable: None }
+    }
+
+    /// The same with units that run another program than the one that runs now.
+    #[must_use]
+    pub fn with_executable(mut self, executable: PathBuf) -> Self {
+        self.executable = Some(executable);
+        self
+    }
+
+    /// The version of the service manager.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub fn manager_version(&self) -> Result<String> {
+        Ok(self.manager.borrow_mut().version()?)
+    }
+
+    /// Has systemd not start the machine again after it ended. Does not wait, so that the machine's own sweep can ask.
+    ///
+    /// # Errors
+    /// When the manager cannot be asked.
+    pub fn forbid_restart(&self, name: &MachineName) -> Result<()> {
+        Ok(self.manager.borrow_mut().stop_soon(&unit::service_name(name))?)
+    }
+
+    pub(super) fn executable(&self) -> Result<PathBuf> {
+        self.executable.clone().map_or_else(paths::own_executable, Ok)
+    }
+
+    /// The record, if it is one of ours; `None` passes the verb through.
+    pub(super) fn ours(&self, name: &MachineName) -> Result<Option<Record>> {
+        let record = self.store.read(name)?;
+        Ok(match record.manager {
+            Keeper::Systemd => Some(record),
+            Keeper::Local => None,
+        })
+    }
+
+    /// How to look at a unit's journal, as a person types it.
+    pub(super) fn journal_hint(&self, name: &MachineName) -> String {
+        let user = match self.scope {
+            Scope::System => "",
+            Scope::User => "--user ",
+        };
+        format!("`journalctl {user}-u {}` shows what happened", unit::service_name(name))
+    }
+}
+
+impl MachineService for SystemdService {
+    fn create(&self, record: Record) -> Result<View> {
+        self.create_machine(record)
+    }
+
+    fn start(&self, name: &MachineName) -> Result<View> {
+        self.start_machine(name)
+    }
+
+    fn pause(&self, name: &MachineName) -> Result<View> {
+        let view = self.inner.pause(name)?;
+        self.with_units(view)
+    }
+
+    fn stop(&self, name: &MachineName, mode: StopMode) -> Result<View> {
+        self.stop_machine(name, mode)
+    }
+
+    fn update(&self, name: &MachineName, changes: &Changes) -> Result<Vec<Change>> {
+        self.update_machine(name, changes)
+    }
+
+    fn delete(&self, name: &MachineName) -> Result<()> {
+        self.delete_machine(name)
+    }
+
+    fn get(&self, name: &MachineName) -> Result<View> {
+        let view = self.inner.get(name)?;
+        self.with_units(view)
+    }
+
+    fn list(&self) -> Result<Vec<View>> {
+        self.list_machines()
+    }
+
+    fn watch(&self, names: Option<&[MachineName]>) -> Result<Watch> {
+        self.watch_machines(names)
+    }
+
+    fn logs(&self, name: &MachineName, query: &LogQuery) -> Result<Logs> {
+        self.machine_logs(name, query)
+    }
+}
+
+impl fmt::Debug for SystemdService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemdService")
+            .field("scope", &self.scope)
+            .field("manager", &self.manager)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! `start`: the job of the unit, and why it failed if it did.
+
+use jiff::Timestamp;
+
+use super::bus::Ticket;
+use super::failure::{Cause, Failure};
+use super::job::Outcome;
+use super::manager::{self, Interface, text};
+use super::service::SystemdService;
+use super::unit;
+use crate::error::{Error, Kind, Result};
+use crate::machine::{Liveness, MachineName, Record, State, View};
+
+/// What is left beyond the unit's own time-out, in which systemd ends it.
+const MARGIN: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl SystemdService {
+    pub(super) fn start_machine(&self, name: &MachineName) -> Result<View> {
+        let Some(record) = self.ours(name)? else { return self.inner.start(name) };
+        let view = self.inner.get(name)?;
+        if view.state == State::Paused {
+            return self.inner.start(name).and_then(|view| self.with_units(view));
+        }
+        let begun = Timestamp::now();
+        let ticket = self.queue_start(&record).map_err(|e| e.context(format!("cannot start {name}")))?;
+        self.await_start(&record, ticket, begun)
+    }
+
+    /// `create` and `start` on one connection; the guest runs when it returns.
+    ///
+    /// # Errors
+    /// As `create`; or as `start`, and then the machine stays, so that it can be looked at.
+    pub fn create_and_start(&self, record: Record) -> Result<View> {
+        let begun = Timestamp::now();
+        let view = self.create_machine(record)?;
+        let Some(record) = view.record else { return self.start_machine(&view.name) };
+        let ticket = self.try_queue_start(&unit::service_name(&view.name));
+        let ticket = ticket.map_err(|failure| failure.error.context(format!("cannot start {}", view.name)))?;
+        self.await_start(&record, ticket, begun)
+    }
+
+    /// Sends the start, after making the units if they are not there or are out of date.
+    fn queue_start(&self, record: &Record) -> Result<Ticket> {
+        let name = &record.spec.name;
+        let service = unit::service_name(name);
+        if record.stale && self.is_down(name)? {
+            let anchor = unit::slice_name(name, record.spec.slice.as_deref())?;
+            self.clear(&anchor, name)?;
+            self.anchor(record)?;
+            self.no_longer_stale(record)?;
+        }
+        match self.try_queue_start(&service) {
+            // After a reboot, or when somebody stopped the slice.
+            Err(failure) if failure.cause == Cause::NoSuchUnit => {
+                self.anchor(record)?;
+                Ok(self.try_queue_start(&service)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Sends the start and looks at its answer only as far as telling that the unit is there.
+    fn try_queue_start(&self, service: &str) -> Result<Ticket, Failure> {
+        let mut manager = self.manager.borrow_mut();
+        let tickets = manager.queue(vec![manager::start(service)])?;
+        let ticket = tickets.into_iter().next().ok_or_else(|| Error::new("a call without an answer"))?;
+        let bus = manager.bus()?;
+        match bus.peek(&ticket) {
+            Err(failure) if failure.cause == Cause::NoReply => {
+                bus.await_manager()?;
+                let tickets = manager.queue(vec![manager::start(service)])?;
+                Ok(tickets.into_iter().next().ok_or_else(|| Error::new("a call without an answer"))?)
+            }
+            Err(failure) => Err(failure),
+            Ok(()) => Ok(ticket),
+        }
+    }
+
+    /// The units are as the record says.
+    fn no_longer_stale(&self, record: &Record) -> Result<()> {
+        let _claim = self.store.claim(&record.spec.name)?;
+        let current = self.store.read(&record.spec.name)?;
+        // Changed since: then what was made is out of date already.
+        if current != *record {
+            return Ok(());
+        }
+        self.store.replace(&Record { stale: false, ..current })
+    }
+
+    /// Waits until the guest runs.
+    pub(super) fn await_start(&self, record: &Record, ticket: Ticket, begun: Timestamp) -> Result<View> {
+        let name = &record.spec.name;
+        let limit = unit::start_limit(record).saturating_add(MARGIN);
+        let outcome = self.manager.borrow_mut().finish(ticket, &format!("the guest of {name} to run"), limit);
+        let cannot = |error: Error| error.context(format!("cannot start {name}")).with_hint(self.journal_hint(name));
+        match outcome.map_err(|failure| cannot(failure.into()))? {
+            Outcome::Done => Ok(self.decorate(self.inner.get(name)?, Liveness::Up)),
+            Outcome::Unseen if !self.is_down(name)? => self.inner.get(name).and_then(|view| self.with_units(view)),
+            outcome => Err(cannot(self.why_not(name, outcome, begun))),
+        }
+    }
+
+    /// Why the guest never ran: the runner's own word if it left one, else what systemd knows.
+    fn why_not(&self, name: &MachineName, outcome: Outcome, begun: Timestamp) -> Error {
+        if let Ok(Some(exit)) = self.store.last_exit(name)
+            && exit.at >= begun
+        {
+            let why = if exit.detail.is_empty() { exit.to_string() } else { exit.detail.clone() };
+            return Error::new(why).with_kind(match exit.code {
+                126 => Kind::CannotRun,
+                127 => Kind::NotFound,
+                _ => Kind::Failed,
+            });
+        }
+        let service = unit::service_name(name);
+        let asked = [(Interface::Service, "Result"), (Interface::Service, "ExecMainStatus")];
+        let Ok(answers) = self.manager.borrow_mut().properties(&service, &asked) else {
+            return outcome.into_error(&service);
+        };
+        let [Some(result), status] = answers.as_slice() else { return outcome.into_error(&service) };
+        let status = status.as_ref().and_then(|value| value.downcast_ref::<i32>().ok());
+        match text(result) {
+            Some(result) if outcome == Outcome::Failed => Error::new(in_words(&result, status)),
+            _ => outcome.into_error(&service),
+        }
+    }
+
+    fn is_down(&self, name: &MachineName) -> Result<bool> {
+        Ok(matches!(self.liveness(name)?, Liveness::Down | Liveness::Failed))
+    }
+}
+
+/// A service's `Result` and exit status for a person (systemd.exec(5), "process exit codes").
+fn in_words(result: &str, status: Option<i32>) -> String {
+    match (result, status) {
+        ("exit-code", Some(200)) => "its runner cannot enter its directory".to_owned(),
+        ("exit-code", Some(203)) => "its runner cannot be executed".to_owned(),
+        ("exit-code", Some(216 | 217)) => "there is no such user or group for its unit".to_owned(),
+        ("exit-code", Some(226)) => "systemd cannot set up its mounts".to_owned(),
+        ("exit-code", Some(status @ 200..=245)) => format!("systemd cannot set up its process (status {status})"),
+        ("exit-code", Some(status)) => format!("its runner ended with code {status} before the guest ran"),
+        ("signal" | "core-dump", Some(signal)) => format!("its runner was killed by signal {signal}"),
+        ("timeout", _) => "it took longer than its unit may take to start".to_owned(),
+        ("watchdog", _) => "its runner did not answer any more".to_owned(),
+        ("oom-kill", _) => "it ran out of memory".to_owned(),
+        ("protocol", _) => "its runner ended before the guest ran".to_owned(),
+        ("resources", _) => "systemd ran out of something that its unit needs".to_owned(),
+        (other, _) => format!("its unit ended as '{other}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_services_in_words() {
+        assert_eq!(in_words("exit-code", Some(203)), "its runner cannot be executed");
+        assert_eq!(in_words("exit-code", Some(125)), "its runner ended with code 125 before the guest ran");
+        assert_eq!(in_words("new-word", None), "its unit ended as 'new-word'");
+    }
+}

@@ -1,0 +1,339 @@
+//! A machine as units: their names, and what is set in them. Pure.
+//!
+//! ```text
+//! kraft.slice
+//! └─ kraft-web\x2d1.slice        the anchor; `-` nests in slice names, so the machine's own is escaped
+//!    └─ kraft-web-1.service      the machine
+//!
+//! --slice tenants.slice:
+//! tenants.slice
+//! └─ tenants-kraft\x2dweb\x2d1.slice
+//!    └─ kraft-web-1.service
+//! ```
+
+use std::path::Path;
+use std::time::Duration;
+
+use zbus::Variant;
+
+use super::manager::NewUnit;
+use super::property::{self, Property};
+use crate::error::{Context as _, Error, Result};
+use crate::machine::{MachineName, Record, RestartPolicy};
+use crate::paths::Paths;
+
+/// How long a machine may take until its guest runs.
+pub(super) const START_LIMIT: Duration = Duration::from_secs(90);
+/// What systemd leaves the runner beyond the guest's own stop time-out.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+const RESTART_DELAY: Duration = Duration::from_millis(100);
+/// The runner that stays silent this long is taken for dead.
+const WATCHDOG: Duration = Duration::from_secs(60);
+/// The longest unit name that systemd takes.
+const LONGEST: usize = 255;
+
+/// The pattern of all machines' services.
+pub(super) const SERVICES: &str = "kraft-*.service";
+
+/// The service that runs a machine.
+pub(super) fn service_name(name: &MachineName) -> String {
+    format!("kraft-{name}.service")
+}
+
+/// The machine that a service runs, if it is one of ours and not a helper's.
+pub(super) fn machine_of(service: &str) -> Option<MachineName> {
+    service.strip_prefix("kraft-")?.strip_suffix(".service")?.parse().ok()
+}
+
+/// The slice that keeps a machine's units loaded.
+///
+/// # Errors
+/// When `parent` is not a slice, or the name gets too long.
+pub(super) fn slice_name(name: &MachineName, parent: Option<&str>) -> Result<String> {
+    let slice = match parent_prefix(parent)? {
+        Some(prefix) => format!("{prefix}{}.slice", escape(&format!("kraft-{name}"))),
+        None => format!("kraft-{}.slice", escape(name.as_str())),
+    };
+    if slice.len() > LONGEST {
+        return Err(Error::new(format!("the slice of machine {name} has a name of {} characters", slice.len()))
+            .with_hint("a shorter name with fewer '-' fits"));
+    }
+    Ok(slice)
+}
+
+/// What the name of a slice inside `parent` begins with; `None` for the usual place.
+fn parent_prefix(parent: Option<&str>) -> Result<Option<String>> {
+    let Some(typed) = parent else { return Ok(None) };
+    let name = typed.strip_suffix(".slice").unwrap_or(typed);
+    let bad = |why: &str| Err(Error::new(format!("bad slice '{}': {why}", typed.escape_debug())));
+    if name == "-" {
+        return Ok(Some(String::new()));
+    }
+    if name == "kraft" {
+        return Ok(None);
+    }
+    if name.is_empty() || name.starts_with('-') || name.ends_with('-') || name.contains("--") {
+        return bad("'-' separates the names of the slices around it");
+    }
+    if let Some(c) = name.chars().find(|&c| !(c.is_ascii_alphanumeric() || ":_.-\\@".contains(c))) {
+        return bad(&format!("'{}' is not one of a-z A-Z 0-9 : _ . - \\ @", c.escape_debug()));
+    }
+    Ok(Some(format!("{name}-")))
+}
+
+fn escape(name: &str) -> String {
+    name.replace('-', "\\x2d")
+}
+
+/// Where a unit is on the bus.
+pub(super) fn object_path(unit: &str) -> String {
+    let mut path = format!("{UNITS}/");
+    for (i, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (i > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
+/// Below this are the units on the bus.
+pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
+
+/// The name of the unit at a place on the bus.
+pub(super) fn unit_at(path: &str) -> Option<String> {
+    let label = path.strip_prefix(UNITS)?.strip_prefix('/')?;
+    let mut bytes = Vec::new();
+    let mut rest = label.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'_' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The longest that a start of this machine may take by its unit.
+pub(super) fn start_limit(record: &Record) -> Duration {
+    let given = record.spec.properties.iter().rev().find_map(|typed| property::time_of(typed, "TimeoutStartUSec"));
+    given.unwrap_or(START_LIMIT)
+}
+
+/// The anchor of a machine and its service, ready to be made.
+///
+/// # Errors
+/// When a property or the slice is not possible, or a path is not UTF-8, which D-Bus asks for.
+pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result<(NewUnit, NewUnit)> {
+    let name = &record.spec.name;
+    let service = NewUnit { name: service_name(name), properties: service(record, executable, paths)? };
+    let anchor = NewUnit {
+        name: slice_name(name, record.spec.slice.as_deref())?,
+        properties: vec![
+            required("Description", format!("Unikernel {name}")),
+            // The reference that keeps the stopped service loaded, and what takes it down with the slice.
+            required("PropagatesStopTo", vec![service.name.clone()]),
+        ],
+    };
+    Ok((anchor, service))
+}
+
+fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Property>> {
+    let name = &record.spec.name;
+    let executable = utf8(executable)?;
+    let kernel = record.spec.kernel.path.file_name().unwrap_or_default().to_string_lossy();
+    let mut properties = vec![
+        required("Description", format!("{name} (unikernel, {kernel})")),
+        required("Type", "notify"),
+        required("NotifyAccess", "main"),
+        required("ExecStart", command(executable, &["runner", name.as_str()])),
+        required("ExecStopPost", command(executable, &["runner", "--sweep", name.as_str()])),
+        required("KillMode", "mixed"),
+        required("Slice", slice_name(name, record.spec.slice.as_deref())?),
+        required("TimeoutStartUSec", microseconds(START_LIMIT)),
+        required("TimeoutStopUSec", microseconds(record.spec.stop_timeout() + STOP_MARGIN)),
+        required("Restart", restart(record.spec.restart)),
+        required("RestartUSec", microseconds(RESTART_DELAY)),
+        // How often a machine may be restarted is its own policy, and a start on request is never refused.
+        required("StartLimitIntervalUSec", 0u64),
+        optional("WatchdogUSec", microseconds(WATCHDOG)),
+        required("StandardInput", "null"),
+        required("StandardOutput", "journal"),
+        required("StandardError", "journal"),
+        optional("SyslogIdentifier", format!("kraft-{name}")),
+        // The user manager takes these and does nothing.
+        optional("LogExtraFields", log_fields(record)),
+        // A console is not to be dropped.
+        optional("LogRateLimitIntervalUSec", 0u64),
+        optional("LogRateLimitBurst", 0u32),
+        // A VMM that the kernel killed takes its runner along, so that the sweep is told `oom-kill`. With `stop` the
+        // runner would see a SIGTERM at the same time, and could take it for a request.
+        optional("OOMPolicy", "kill"),
+        optional("NoNewPrivileges", true),
+    ];
+    let environment = paths.environment();
+    if !environment.is_empty() {
+        let assignments = environment
+            .iter()
+            .map(|(key, path)| utf8(path).map(|path| format!("{key}={path}")))
+            .collect::<Result<Vec<_>>>()?;
+        properties.push(required("Environment", assignments));
+    }
+    for typed in &record.spec.properties {
+        properties.extend(property::parse(typed)?);
+    }
+    Ok(properties)
+}
+
+fn restart(policy: RestartPolicy) -> &'static str {
+    match policy {
+        RestartPolicy::No => "no",
+        // How many is counted by the runner, which forbids the next one.
+        RestartPolicy::OnFailure(_) => "on-failure",
+        RestartPolicy::Always => "always",
+    }
+}
+
+fn log_fields(record: &Record) -> Vec<Vec<u8>> {
+    vec![
+        format!("KRAFT_MACHINE={}", record.spec.name).into_bytes(),
+        format!("KRAFT_ID={}", record.id).into_bytes(),
+        format!("KRAFT_PLATFORM={}", record.spec.platform).into_bytes(),
+    ]
+}
+
+/// `a(sasb)`: a program with its arguments, none of which is expanded: `$$` stands for `$`. `ExecStartEx` has a flag for
+/// that, but systemd 252 writes a transient unit's under that name and cannot read it back at a daemon-reload.
+fn command(executable: &str, arguments: &[&str]) -> Vec<(String, Vec<String>, bool)> {
+    let argv = std::iter::once(&executable).chain(arguments).map(|argument| argument.replace('$', "$$")).collect();
+    vec![(executable.to_owned(), argv, false)]
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str()
+        .ok_or_else(|| Error::new("not UTF-8, which D-Bus asks for"))
+        .with_context(|| format!("cannot name {} in a unit", path.display()))
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn required(name: &str, value: impl Into<Variant<'static>>) -> Property {
+    Property::own(name, value.into(), property::Origin::Required)
+}
+
+fn optional(name: &str, value: impl Into<Variant<'static>>) -> Property {
+    Property::own(name, value.into(), property::Origin::Optional)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Accel, Arch, Bytes, Kernel, KernelKind, MachineId, Manager, Platform, Spec};
+    use crate::paths::Scope;
+
+    fn name(text: &str) -> MachineName {
+        text.parse().unwrap()
+    }
+
+    fn record(properties: &[&str]) -> Record {
+        let spec = Spec {
+            name: name("web-1"),
+            platform: Platform::Qemu,
+            arch: Arch::X86_64,
+            kernel_args: Vec::new(),
+            app_args: vec!["$HOME".into()],
+            memory: Bytes(64 * Bytes::MIB),
+            cpus: 1,
+            accel: Accel::Auto,
+            machine_type: None,
+            initrd: None,
+            stop_timeout_ms: 10_000,
+            restart: RestartPolicy::OnFailure(Some(3)),
+            auto_remove: false,
+            properties: properties.iter().map(|&typed| typed.to_owned()).collect(),
+            slice: None,
+            kernel: Kernel { path: "/srv/web.elf".into(), kind: KernelKind::Unikraft },
+            env: Default::default(),
+            labels: Default::default(),
+        };
+        Record {
+            schema: crate::machine::SCHEMA,
+            id: MachineId::from_bytes([7; 16]),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            manager: Manager::Systemd,
+            stale: false,
+            spec,
+        }
+    }
+
+    fn paths(overridden: bool) -> Paths {
+        Paths { scope: Scope::System, state: "/s".into(), runtime: "/r".into(), overridden }
+    }
+
+    fn value<'a>(unit: &'a NewUnit, name: &str) -> Option<&'a Variant<'static>> {
+        unit.properties.iter().rev().find(|property| property.name == name).map(|property| &property.value)
+    }
+
+    #[test]
+    fn the_service_runs_the_runner_and_nothing_is_expanded() {
+        let (anchor, service) = units(&record(&[]), Path::new("/opt/$x/kraft"), &paths(false)).unwrap();
+        assert_eq!((anchor.name.as_str(), service.name.as_str()), ("kraft-web\\x2d1.slice", "kraft-web-1.service"));
+        assert_eq!(value(&anchor, "PropagatesStopTo"), Some(&vec!["kraft-web-1.service".to_owned()].into()));
+        let argv = vec!["/opt/$$x/kraft".to_owned(), "runner".to_owned(), "web-1".to_owned()];
+        let command = vec![("/opt/$x/kraft".to_owned(), argv, false)];
+        assert_eq!(value(&service, "ExecStart"), Some(&command.into()));
+        assert_eq!(value(&service, "Description"), Some(&"web-1 (unikernel, web.elf)".to_owned().into()));
+        assert_eq!(value(&service, "Restart"), Some(&"on-failure".into()));
+        assert_eq!(value(&service, "TimeoutStopUSec"), Some(&20_000_000u64.into()));
+        assert_eq!(value(&service, "Environment"), None);
+        let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths(true)).unwrap();
+        let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
+        assert_eq!(value(&service, "Environment"), Some(&environment.into()));
+    }
+
+    #[test]
+    fn what_a_person_sets_comes_last_and_is_never_optional() {
+        let record = record(&["TimeoutStartSec=5min", "OOMPolicy=continue"]);
+        let (_, service) = units(&record, Path::new("/kraft"), &paths(false)).unwrap();
+        assert_eq!(value(&service, "OOMPolicy"), Some(&"continue".to_owned().into()));
+        assert_eq!(service.properties.last().unwrap().origin, property::Origin::User("OOMPolicy".into()));
+        assert_eq!(start_limit(&record), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn names_of_units() {
+        assert_eq!(service_name(&name("web-1")), "kraft-web-1.service");
+        assert_eq!(slice_name(&name("web-1"), None).unwrap(), "kraft-web\\x2d1.slice");
+        assert_eq!(slice_name(&name("web"), Some("kraft.slice")).unwrap(), "kraft-web.slice");
+        assert_eq!(slice_name(&name("web-1"), Some("tenants")).unwrap(), "tenants-kraft\\x2dweb\\x2d1.slice");
+        assert_eq!(slice_name(&name("web"), Some("a-b.slice")).unwrap(), "a-b-kraft\\x2dweb.slice");
+        assert_eq!(slice_name(&name("web"), Some("-.slice")).unwrap(), "kraft\\x2dweb.slice");
+        for bad in ["", ".slice", "a/b", "-a", "a-", "a--b", "a b", "é"] {
+            assert!(slice_name(&name("web"), Some(bad)).is_err(), "{bad}");
+        }
+        let long = format!("a{}", "-".repeat(63));
+        assert!(slice_name(&name(&long), None).is_err());
+    }
+
+    #[test]
+    fn machines_of_units() {
+        assert_eq!(machine_of("kraft-web-1.service"), Some(name("web-1")));
+        for other in ["kraft-web:proxy.service", "kraft.service", "kraft-web.slice", "ssh.service", "kraft-.service"] {
+            assert_eq!(machine_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn places_on_the_bus() {
+        let path = object_path("kraft-web-1.service");
+        assert_eq!(path, "/org/freedesktop/systemd1/unit/kraft_2dweb_2d1_2eservice");
+        assert_eq!(unit_at(&path).unwrap(), "kraft-web-1.service");
+        assert_eq!(unit_at(&object_path("1a.service")).unwrap(), "1a.service");
+        assert_eq!(unit_at("/other"), None);
+    }
+}
