@@ -51,6 +51,8 @@ pub(super) enum Kind {
     Limit,
     /// `i` from a signal's name
     Signal,
+    /// `i` from a syslog facility's name
+    Facility,
     /// `i` from a syslog level's name
     LogLevel,
     /// `(bas)`, `~` inverts
@@ -75,6 +77,12 @@ pub(super) enum Kind {
     ExitStatus,
     /// `Conditions` or `Asserts` `a(sbbs)`
     Condition,
+    /// `aay`, each a `FIELD=VALUE` for the journal
+    JournalFields,
+    /// `(bs)` a label, `-` ignores that there is none
+    Label,
+    /// `a(iiqq)` ports that may be bound
+    Ports,
     /// `i` by position in this list
     Choice(&'static [&'static str]),
 }
@@ -236,6 +244,10 @@ pub(super) fn kind_of(key: &str) -> Kind {
         "KillSignal" | "RestartKillSignal" | "FinalKillSignal" | "WatchdogSignal" | "ReloadSignal" => Kind::Signal,
         "SyslogLevel" | "LogLevelMax" => Kind::LogLevel,
 
+        "LogExtraFields" => Kind::JournalFields,
+        "AppArmorProfile" | "SmackProcessLabel" => Kind::Label,
+        "SocketBindAllow" | "SocketBindDeny" => Kind::Ports,
+        "SyslogFacility" => Kind::Facility,
         "RestrictAddressFamilies"
         | "SystemCallFilter"
         | "SystemCallLog"

@@ -39,6 +39,11 @@ fn what_a_person_types_is_what_the_bus_gets() {
         ("BindPaths=-/a:/b", "BindPaths", vec![("/a".to_owned(), "/b".to_owned(), true, 16384u64)].into()),
         ("LoadCredential=key:/etc/key", "LoadCredential", vec![("key".to_owned(), "/etc/key".to_owned())].into()),
         ("LogLevelMax=warning", "LogLevelMax", 4i32.into()),
+        ("SyslogFacility=daemon", "SyslogFacility", 24i32.into()),
+        ("LogExtraFields=A_1=b", "LogExtraFields", vec![b"A_1=b".to_vec()].into()),
+        ("AppArmorProfile=-x", "AppArmorProfile", (true, "x".to_owned()).into()),
+        ("SocketBindAllow=ipv4:tcp:80-89", "SocketBindAllow", vec![(2i32, 6i32, 10u16, 80u16)].into()),
+        ("SocketBindDeny=any", "SocketBindDeny", vec![(0i32, 0i32, 0u16, 0u16)].into()),
         ("SomethingNew=x", "SomethingNew", "x".to_owned().into()),
     ];
     for (typed, name, value) in cases {
@@ -121,6 +126,8 @@ fn any_key() -> impl Strategy<Value = String> {
             "LimitNICE",
             "LimitCPU",
             "LimitNOFILE",
+            "SocketBindAllow",
+            "LogExtraFields",
             "ConditionPathExists",
             "Environment",
             "Wants",

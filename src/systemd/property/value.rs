@@ -56,6 +56,10 @@ pub(super) fn convert(key: &str, kind: Kind, value: &str) -> Result<Values> {
         Kind::EnvironmentFile => Ok(vec![("EnvironmentFiles".into(), environment_file(value)?.into())]),
         Kind::ExitStatus => same(exit_status(value)?.into()),
         Kind::Condition => condition(key, value),
+        Kind::JournalFields => same(journal_fields(value)?.into()),
+        Kind::Label => same(label(value).into()),
+        Kind::Ports => same(ports(value)?.into()),
+        Kind::Facility => same((choice(value, &FACILITIES)? << 3).into()),
         Kind::Choice(choices) => same(choice(value, choices)?.into()),
     }
 }
@@ -319,6 +323,12 @@ fn log_level(text: &str) -> Result<i32> {
     choice(text, &LEVELS)
 }
 
+#[rustfmt::skip]
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "", "", "", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
 fn choice(text: &str, choices: &[&str]) -> Result<i32> {
     let known = || choices.iter().filter(|choice| !choice.is_empty()).copied().collect::<Vec<_>>().join(", ");
     choices
@@ -474,6 +484,51 @@ fn set_credential(text: &str) -> Result<Vec<(String, Vec<u8>)>> {
     match text.split_once(':') {
         Some((id, data)) if !id.is_empty() => Ok(vec![(id.to_owned(), data.as_bytes().to_vec())]),
         _ => Err("expected ID:DATA".into()),
+    }
+}
+
+fn journal_fields(text: &str) -> Result<Vec<Vec<u8>>> {
+    let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let fields = assignments(text)?;
+    match fields
+        .iter()
+        .find(|field| field.starts_with('_') || !field.split('=').next().is_some_and(|n| n.chars().all(valid)))
+    {
+        Some(field) => Err(format!("'{}' is not FIELD=VALUE, FIELD made of A-Z, 0-9 and _", field.escape_debug())),
+        None => Ok(fields.into_iter().map(String::into_bytes).collect()),
+    }
+}
+
+fn label(text: &str) -> (bool, String) {
+    match text.strip_prefix('-') {
+        Some(label) => (true, label.to_owned()),
+        None => (false, text.to_owned()),
+    }
+}
+
+/// `any`, or `[ipv4:|ipv6:][tcp:|udp:]PORT[-PORT]`: family, protocol, how many ports, the first.
+fn ports(text: &str) -> Result<Vec<(i32, i32, u16, u16)>> {
+    let (mut family, mut protocol, mut ports) = (0, 0, text);
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    for (prefix, number) in [("ipv4", nix::libc::AF_INET), ("ipv6", nix::libc::AF_INET6)] {
+        if let Some(rest) = ports.strip_prefix(prefix) {
+            (family, ports) = (number, rest.strip_prefix(':').unwrap_or(rest));
+        }
+    }
+    for (prefix, number) in [("tcp", nix::libc::IPPROTO_TCP), ("udp", nix::libc::IPPROTO_UDP)] {
+        if let Some(rest) = ports.strip_prefix(prefix) {
+            (protocol, ports) = (number, rest.strip_prefix(':').unwrap_or(rest));
+        }
+    }
+    if ports.is_empty() || ports == "any" {
+        return Ok(vec![(family, protocol, 0, 0)]);
+    }
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first @ 1..), Ok(last)) if first <= last => Ok(vec![(family, protocol, last - first + 1, first)]),
+        _ => Err("expected any, or a port such as ipv4:tcp:8080-8090".into()),
     }
 }
 
