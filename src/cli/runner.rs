@@ -66,7 +66,8 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
     }
     if record.spec.auto_remove {
         if claim_is_free(app, name) {
-            app.systemd().remove_from_within(name)?;
+            app.systemd().release(name, record.spec.slice.as_deref())?;
+            app.local().delete(name)?;
         }
     } else if systemd_would_restart(app, record)? {
         app.systemd().forbid_restart(name)?;

@@ -178,7 +178,9 @@ pub type Logs = Box<dyn Iterator<Item = Result<LogLine>> + Send>;
 /// A removed machine comes as [`View::unknown`] of kind `NoSuchMachine`.
 pub type Watch = Box<dyn Iterator<Item = Result<View>> + Send>;
 
-/// What can be done with machines. Names are exact; resolving what a person typed is the caller's.
+/// What can be done with machines. Names are exact; resolving what a person typed is the caller's. So is the machine's
+/// claim: the caller of `start`, `update` and `delete` holds it, as these read and then change. `stop` and `pause` need
+/// none, so that a start which hangs can be ended.
 ///
 /// Every method that changes something is idempotent: asking for what is so already succeeds.
 pub trait MachineService {

@@ -108,6 +108,15 @@ impl Manager {
         self.bus()?.call(method("ThawUnit", &unit, format!("thaw {unit}"))).map(drop)
     }
 
+    /// Sends SIGTERM to a unit's main process. One that is gone is no error.
+    pub(super) fn terminate(&mut self, unit: &str) -> Result<(), Failure> {
+        let call = method("KillUnit", &(unit, "main", nix::libc::SIGTERM), format!("signal {unit}"));
+        match self.bus()?.call(call) {
+            Err(failure) if matches!(failure.cause, Cause::NoReply | Cause::Timeout) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks for a unit to be stopped without waiting until it is.
     pub(super) fn stop_soon(&mut self, unit: &str) -> Result<(), Failure> {
         match self.bus()?.call_again(|| stop(unit)) {

@@ -36,3 +36,4 @@ mod watch;
 
 pub use property::check_properties;
 pub use service::SystemdService;
+pub use unit::check_slice;

@@ -38,6 +38,11 @@ impl SystemdService {
         self
     }
 
+    /// Whether the service manager answers.
+    pub fn is_reachable(&self) -> bool {
+        self.manager_version().is_ok()
+    }
+
     /// The version of the service manager.
     ///
     /// # Errors
@@ -84,6 +89,17 @@ impl MachineService for SystemdService {
 
     fn start(&self, name: &MachineName) -> Result<View> {
         self.start_machine(name)
+    }
+
+    fn create_and_start(&self, record: Record) -> Result<View> {
+        let name = record.spec.name.clone();
+        let view = self.create_machine(record)?;
+        self.start_created(view).inspect_err(|_| {
+            // The reason why it never ran is worth more than a second error.
+            if let Err(error) = self.delete_machine(&name) {
+                log::warn!("cannot remove {name} again: {error}");
+            }
+        })
     }
 
     fn pause(&self, name: &MachineName) -> Result<View> {

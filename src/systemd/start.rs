@@ -26,13 +26,9 @@ impl SystemdService {
         self.await_start(&record, ticket, begun)
     }
 
-    /// `create` and `start` on one connection; the guest runs when it returns.
-    ///
-    /// # Errors
-    /// As `create`; or as `start`, and then the machine stays, so that it can be looked at.
-    pub fn create_and_start(&self, record: Record) -> Result<View> {
+    /// Starts a machine that was made just now, without looking at it again.
+    pub(super) fn start_created(&self, view: View) -> Result<View> {
         let begun = Timestamp::now();
-        let view = self.create_machine(record)?;
         let Some(record) = view.record else { return self.start_machine(&view.name) };
         let ticket = self.try_queue_start(&unit::service_name(&view.name));
         let ticket = ticket.map_err(|failure| failure.error.context(format!("cannot start {}", view.name)))?;
@@ -78,7 +74,6 @@ impl SystemdService {
 
     /// The units are as the record says.
     fn no_longer_stale(&self, record: &Record) -> Result<()> {
-        let _claim = self.store.claim(&record.spec.name)?;
         let current = self.store.read(&record.spec.name)?;
         // Changed since: then what was made is out of date already.
         if current != *record {

@@ -44,6 +44,11 @@ impl SystemdService {
                 // A stop of a frozen unit does nothing, or worse.
                 manager.thaw(&service).map_err(|f| f.context(cannot()))?;
             }
+            if list::liveness_of(state.as_ref()) == Liveness::Stopping {
+                // A second stop of a unit sends no second SIGTERM; without one the runner does not look for the new
+                // request.
+                manager.terminate(&service).map_err(|f| f.context(cannot()))?;
+            }
             manager
                 .stop_and_wait(&service, limit)
                 .map_err(|f| f.error.context(cannot()).with_hint(self.journal_hint(name)))?;

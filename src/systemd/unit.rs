@@ -81,6 +81,14 @@ fn parent_prefix(parent: Option<&str>) -> Result<Option<String>> {
     Ok(Some(format!("{name}-")))
 }
 
+/// Checks a slice as a person typed it.
+///
+/// # Errors
+/// When it is none.
+pub fn check_slice(typed: &str) -> Result<()> {
+    parent_prefix(Some(typed)).map(drop)
+}
+
 fn escape(name: &str) -> String {
     name.replace('-', "\\x2d")
 }
@@ -181,6 +189,10 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
             .map(|(key, path)| utf8(path).map(|path| format!("{key}={path}")))
             .collect::<Result<Vec<_>>>()?;
         properties.push(required("Environment", assignments));
+    }
+    if record.spec.auto_remove {
+        // Nobody is to look at it after its end: a failure is forgotten with it.
+        properties.push(required("CollectMode", "inactive-or-failed"));
     }
     for typed in &record.spec.properties {
         properties.extend(property::parse(typed)?);

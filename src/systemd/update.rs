@@ -100,7 +100,6 @@ impl SystemdService {
     }
 
     fn mark_stale(&self, name: &MachineName) -> Result<()> {
-        let _claim = self.store.claim(name)?;
         let current = self.store.read(name)?;
         if current.stale { Ok(()) } else { self.store.replace(&Record { stale: true, ..current }) }
     }
