@@ -124,3 +124,28 @@ pub(super) fn unknown_property(key: &str) -> Error {
     Error::new(format!("systemd does not know the unit property {key}"))
         .with_hint("`man systemd.directives` lists those of this systemd")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systemd::property::Property;
+
+    #[test]
+    fn only_what_we_added_ourselves_is_left_out() {
+        let property = |name: &str, origin| Property::own(name, true.into(), origin);
+        let mut unit = NewUnit {
+            name: "x.service".into(),
+            properties: vec![
+                property("A", Origin::Optional),
+                property("B", Origin::Required),
+                property("CUSec", Origin::User("CSec".into())),
+            ],
+        };
+        let refusal = || Error::new("refused");
+        refuse(&mut unit, "A", refusal()).unwrap();
+        assert_eq!(unit.properties.len(), 2);
+        assert_eq!(refuse(&mut unit, "A", refusal()).unwrap_err(), refusal());
+        assert_eq!(refuse(&mut unit, "B", refusal()).unwrap_err(), refusal());
+        assert!(refuse(&mut unit, "CUSec", refusal()).unwrap_err().to_string().ends_with("property CSec"));
+    }
+}

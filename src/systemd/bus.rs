@@ -29,6 +29,8 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// The longest wait for an answer; PID 1 may be busy reloading thousands of units.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
+/// The longest wait for a manager that nobody has seen: this may be a bus without one.
+const APPEARANCE: Duration = Duration::from_secs(5);
 
 /// A method call that is ready to be sent, with the words for what it does.
 #[derive(Debug)]
@@ -97,7 +99,10 @@ pub(super) struct Bus {
     runtime: tokio::runtime::Runtime,
     expected: HashMap<NonZeroU32, Option<Message>>,
     signals: VecDeque<Signal>,
+    /// Who has the manager's name, as far as we have heard.
     owner: Option<String>,
+    /// Somebody had it since we are connected.
+    was_there: bool,
 }
 
 impl Bus {
@@ -120,8 +125,15 @@ impl Bus {
             .map_err(|_| timed_out("the bus to let us in", ANSWER).context(cannot()))?
             .map_err(|e| no_bus(scope, &e).context(cannot()))?;
         let stream = MessageStream::from(&connection);
-        let mut bus =
-            Self { stream, connection, runtime, expected: HashMap::new(), signals: VecDeque::new(), owner: None };
+        let mut bus = Self {
+            stream,
+            connection,
+            runtime,
+            expected: HashMap::new(),
+            signals: VecDeque::new(),
+            owner: None,
+            was_there: false,
+        };
         // News of a re-execution, under which calls may get lost.
         bus.match_signals(&[format!(
             "type='signal',sender='{BUS}',path='{BUS_PATH}',interface='{BUS}',member='NameOwnerChanged',arg0='{MANAGER}'"
@@ -209,18 +221,28 @@ impl Bus {
         self.send(rules.iter().map(|rule| Call::add_match(rule)).collect()).map(drop)
     }
 
-    /// Waits until the manager has its name on the bus again.
+    /// Waits until the manager has its name on the bus again. Not for long, if it never had it.
     pub(super) fn await_manager(&mut self) -> Result<(), Failure> {
-        let deadline = Instant::now() + ANSWER;
-        self.owner = match self.call(Call::owner_of_manager()) {
-            Ok(answer) => answer.body().deserialize().ok(),
-            Err(failure) if failure.cause == Cause::NoReply && !self.is_closed() => None,
-            Err(failure) => return Err(failure),
+        let (limit, what) = if self.was_there {
+            (ANSWER, "the service manager to come back")
+        } else {
+            (APPEARANCE, "a service manager to appear on the bus")
         };
+        let deadline = Instant::now() + limit;
+        match self.call(Call::owner_of_manager()) {
+            Ok(answer) => self.set_owner(answer.body().deserialize().ok()),
+            Err(failure) if failure.cause == Cause::NoReply && !self.is_closed() => self.set_owner(None),
+            Err(failure) => return Err(failure),
+        }
         while self.owner.is_none() {
-            self.read(deadline, "the service manager to come back")?;
+            self.read(deadline, what)?;
         }
         Ok(())
+    }
+
+    fn set_owner(&mut self, owner: Option<String>) {
+        self.was_there |= owner.is_some();
+        self.owner = owner;
     }
 
     /// Forgets the signals that came so far.
@@ -293,9 +315,10 @@ impl Bus {
                 let Some(place) = header.reply_serial().and_then(|serial| self.expected.get_mut(&serial)) else {
                     return;
                 };
-                // The bus answers in place of a manager that is not there.
-                self.owner = sender.filter(|&sender| sender != BUS).map(str::to_owned);
                 *place = Some(message.clone());
+                // The bus answers in place of a manager that is not there.
+                let owner = sender.filter(|&sender| sender != BUS).map(str::to_owned);
+                self.set_owner(owner);
             }
             Type::Signal if sender == Some(BUS) => {
                 let member = header.member().map(|member| member.as_str().to_owned());
@@ -303,7 +326,7 @@ impl Bus {
                     && let Ok((name, _, new)) = message.body().deserialize::<(String, String, String)>()
                     && name == MANAGER
                 {
-                    self.owner = (!new.is_empty()).then_some(new);
+                    self.set_owner((!new.is_empty()).then_some(new));
                     if self.owner.is_some() {
                         self.signals.push_back(Signal::ManagerChanged);
                     }

@@ -4,6 +4,7 @@
 //! A key that is not in the [table](table::kind_of) goes out as text, so that the manager itself judges. Keys that
 //! would take the machine's unit apart are refused here.
 
+mod compound;
 mod table;
 mod value;
 
