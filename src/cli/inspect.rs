@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Outcome;
@@ -36,7 +35,6 @@ struct Inspection {
     status: Option<Status>,
     exit: Option<Exit>,
     paths: Where,
-    now: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +68,5 @@ fn inspection(app: &App, view: View) -> Inspection {
         record: view.record,
         status: view.status,
         exit: view.exit,
-        now: Timestamp::now(),
     }
 }

@@ -11,9 +11,18 @@ pub use std::time::Duration;
 
 /// A number of bytes. Written as a number and a unit; `K`, `M`, `G`, `T` and `Ki`, `Mi`, `Gi`, `Ti` all count in
 /// steps of 1024, as memory does.
+///
+/// Serialised as the plain number; a text with a unit is read as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Amount")]
 pub struct Bytes(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Amount {
+    Number(u64),
+    Text(String),
+}
 
 impl Bytes {
     /// One mebibyte.
@@ -58,16 +67,13 @@ impl fmt::Display for Bytes {
     }
 }
 
-impl TryFrom<String> for Bytes {
+impl TryFrom<Amount> for Bytes {
     type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Bytes> for String {
-    fn from(bytes: Bytes) -> Self {
-        bytes.to_string()
+    fn try_from(amount: Amount) -> Result<Self> {
+        match amount {
+            Amount::Number(bytes) => Ok(Self(bytes)),
+            Amount::Text(text) => text.parse(),
+        }
     }
 }
 

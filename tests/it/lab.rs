@@ -1,0 +1,443 @@
+//! One test's world: how it calls kraft and systemd, waits for what it names, and what it must not leave behind.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The longest that anything in a test may take.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Who the machines of a test belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Root, the system manager.
+    Root,
+    /// The user `tester`, the user manager.
+    Tester,
+}
+
+/// One test's world. All its machines have names that begin with its own.
+#[derive(Debug)]
+pub struct Lab {
+    prefix: String,
+    who: Who,
+    env: Vec<(String, String)>,
+    _turn: Turn,
+}
+
+/// Tests run side by side, but for those that shake the service manager itself.
+static MANAGER: RwLock<()> = RwLock::new(());
+
+#[derive(Debug)]
+enum Turn {
+    Beside { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    /// Its standard output, if it succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
+        self.out
+    }
+
+    /// Its one error, if it failed by this code. A failure is one clear line, perhaps with a hint.
+    #[track_caller]
+    pub fn fails(self, code: i32) -> String {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        let errors: Vec<&str> = self.err.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "not one clear error: {}", self.err);
+        errors[0].trim_start_matches("error: ").to_owned()
+    }
+}
+
+impl Lab {
+    /// A world for the test of this name, for root's machines.
+    pub fn new(test: &str) -> Self {
+        Self::of(test, Who::Root)
+    }
+
+    /// The same for somebody's machines.
+    pub fn of(test: &str, who: Who) -> Self {
+        // A test that failed poisons nothing.
+        Self::begin(test, who, Turn::Beside { _guard: MANAGER.read().unwrap_or_else(|e| e.into_inner()) })
+    }
+
+    /// A world that no other test is beside: for what disturbs the service manager, the bus or the whole store.
+    pub fn alone(test: &str, who: Who) -> Self {
+        Self::begin(test, who, Turn::Alone { _guard: MANAGER.write().unwrap_or_else(|e| e.into_inner()) })
+    }
+
+    fn begin(test: &str, who: Who, turn: Turn) -> Self {
+        assert!(std::env::var_os("KRAFT_LAB").is_some(), "run by tests/run, in its lab");
+        let lab = Self { prefix: format!("t-{test}-"), who, env: Vec::new(), _turn: turn };
+        lab.remove_all();
+        lab
+    }
+
+    /// The same with one more variable in the environment of everything it calls.
+    pub fn with_env(mut self, key: &str, value: &str) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// A machine's name in this world.
+    pub fn name(&self, short: &str) -> String {
+        format!("{}{short}", self.prefix)
+    }
+
+    /// A machine's unit.
+    pub fn unit(&self, short: &str) -> String {
+        format!("kraft-{}.service", self.name(short))
+    }
+
+    /// Where machines of this world are kept, and their runtime files.
+    pub fn state(&self) -> PathBuf {
+        self.directory("KRAFT_STATE_DIR", "/var/lib/kraft", "/home/tester/.local/state/kraft")
+    }
+
+    /// Where their runtime files are.
+    pub fn runtime(&self) -> PathBuf {
+        self.directory("KRAFT_RUNTIME_DIR", "/run/kraft", &format!("{}/kraft", self.user_runtime()))
+    }
+
+    fn directory(&self, variable: &str, root: &str, tester: &str) -> PathBuf {
+        if let Some((_, value)) = self.env.iter().find(|(key, _)| key == variable) {
+            return value.into();
+        }
+        match self.who {
+            Who::Root => root.into(),
+            Who::Tester => tester.into(),
+        }
+    }
+
+    fn user_runtime(&self) -> String {
+        format!("/run/user/{}", uid_of("tester"))
+    }
+
+    /// A command that runs as this world's owner.
+    pub fn command<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = match self.who {
+            Who::Root => Command::new(program.as_ref()),
+            Who::Tester => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid=tester", "--regid=tester", "--init-groups", "--reset-env", "env"]);
+                command.arg(format!("XDG_RUNTIME_DIR={}", self.user_runtime()));
+                command.args(self.env.iter().map(|(key, value)| format!("{key}={value}")));
+                command.arg("--");
+                command.arg(program.as_ref());
+                command
+            }
+        };
+        command.args(args).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
+        command.env_remove("RUST_BACKTRACE").current_dir("/");
+        command
+    }
+
+    /// Runs a program to its end.
+    pub fn call<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Said {
+        finish(self.command(program, args), DEADLINE)
+    }
+
+    /// Runs kraft to its end.
+    pub fn kraft<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Said {
+        self.call(kraft(), args)
+    }
+
+    /// Runs systemctl, for the owner's manager.
+    pub fn systemctl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Said {
+        let mut all: Vec<std::ffi::OsString> = Vec::new();
+        if self.who == Who::Tester {
+            all.push("--user".into());
+        }
+        all.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.call("systemctl", all)
+    }
+
+    /// One property of a machine's unit.
+    pub fn property(&self, short: &str, property: &str) -> String {
+        self.systemctl(["show", "-P", property, &self.unit(short)]).ok().trim().to_owned()
+    }
+
+    /// `kraft run --systemd -d` of the tiny guest.
+    #[track_caller]
+    pub fn run_tiny(&self, short: &str, options: &[&str], words: &[&str]) {
+        self.start_tiny(short, true, options, words).ok();
+    }
+
+    /// `kraft run -d` of the tiny guest, with or without systemd.
+    pub fn start_tiny(&self, short: &str, systemd: bool, options: &[&str], words: &[&str]) -> Said {
+        let (name, guest) = (self.name(short), guest("tiny"));
+        let mut args = vec!["run", "-d", "--name", &name];
+        if systemd {
+            args.push("--systemd");
+        }
+        args.extend(options);
+        args.push(&guest);
+        args.extend(words);
+        self.kraft(args)
+    }
+
+    /// What `kraft ps -o json` shows of one machine; null if there is none.
+    pub fn ps(&self, short: &str) -> Value {
+        let all: Value = serde_json::from_str(&self.kraft(["ps", "-o", "json"]).ok()).expect("ps speaks JSON");
+        let name = self.name(short);
+        all.as_array().and_then(|all| all.iter().find(|machine| machine["name"] == *name).cloned()).unwrap_or_default()
+    }
+
+    /// The machine's state, by ps.
+    pub fn state_of(&self, short: &str) -> String {
+        self.ps(short)["state"].as_str().unwrap_or("absent").to_owned()
+    }
+
+    /// What `kraft inspect` shows of one machine.
+    pub fn inspect(&self, short: &str) -> Value {
+        let all: Value = serde_json::from_str(&self.kraft(["inspect", &self.name(short)]).ok()).expect("JSON");
+        all[0].clone()
+    }
+
+    /// Reads what a program prints until a line satisfies `wanted`; returns all lines up to it.
+    #[track_caller]
+    pub fn until_line(&self, mut command: Command, what: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it can be started");
+        let stdout = child.stdout.take().expect("it was piped");
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { break };
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        let found = loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let found = wanted(&line);
+                    seen.push(line);
+                    if found {
+                        break true;
+                    }
+                }
+                Err(_) => break false,
+            }
+        };
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(found, "{what} did not come within {DEADLINE:?}; seen:\n{}", seen.join("\n"));
+        seen
+    }
+
+    /// Waits until the guest's console has a line.
+    #[track_caller]
+    pub fn until_console(&self, short: &str, wanted: &str) -> Vec<String> {
+        let command = self.command(kraft(), ["logs", "-f", &self.name(short)]);
+        self.until_line(command, &format!("the console line '{wanted}'"), |line| line.contains(wanted))
+    }
+
+    /// Waits until the `count`-th event of this kind since the test began; returns that event.
+    #[track_caller]
+    pub fn until_event(&self, short: &str, kind: &str, count: usize) -> Value {
+        let name = self.name(short);
+        let command = self.command(kraft(), ["events", "-o", "json", "--since", "1h", &name]);
+        let seen = std::cell::Cell::new(0);
+        let lines = self.until_line(command, &format!("event {count} of kind {kind} of {short}"), |line| {
+            let event: Value = serde_json::from_str(line).unwrap_or_default();
+            if event["event"] == kind {
+                seen.set(seen.get() + 1);
+            }
+            seen.get() == count
+        });
+        lines.last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+    }
+
+    /// The living processes whose command line names one of this world's machines.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc is there").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&self.prefix) && pid != std::process::id() {
+                found.push((pid, line));
+            }
+        }
+        found
+    }
+
+    fn remove_all(&self) {
+        let names = self.kraft(["ps", "-q"]).out;
+        let ours: Vec<&str> = names.lines().filter(|name| name.starts_with(&self.prefix)).collect();
+        if !ours.is_empty() {
+            self.kraft(["rm", "--force"].into_iter().chain(ours)).ok();
+        }
+    }
+
+    /// Everything that is left of this world's machines.
+    pub fn leaks(&self) -> Vec<String> {
+        let mut leaks: Vec<String> =
+            self.processes().into_iter().map(|(pid, line)| format!("process {pid}: {line}")).collect();
+        let escaped = self.prefix.replace('-', "\\x2d");
+        let units = self.systemctl(["list-units", "--all", "--plain", "--no-legend", "--full"]).ok();
+        let ours = |text: &str| text.contains(&self.prefix) || text.contains(&escaped);
+        leaks.extend(units.lines().filter(|line| ours(line)).map(|line| format!("unit {line}")));
+        let transient = match self.who {
+            Who::Root => "/run/systemd/transient".to_owned(),
+            Who::Tester => format!("{}/systemd/transient", self.user_runtime()),
+        };
+        let mut directories = vec![PathBuf::from(transient), self.state().join("machines"), self.runtime()];
+        directories.extend(cgroups("/sys/fs/cgroup".as_ref()));
+        for directory in directories {
+            for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if ours(&name) || name.starts_with(".new-") || name.starts_with(".gone-") {
+                    leaks.push(entry.path().display().to_string());
+                }
+            }
+        }
+        leaks
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let journal = self.call("journalctl", ["-o", "short-precise", "-n", "60", "--no-pager"]);
+            eprintln!("the journal's end:\n{}", journal.out);
+            self.remove_all();
+            return;
+        }
+        self.remove_all();
+        let leaks = self.leaks();
+        assert!(leaks.is_empty(), "left behind:\n{}", leaks.join("\n"));
+    }
+}
+
+/// The directories of cgroups that a manager of ours may have put something in.
+fn cgroups(root: &Path) -> Vec<PathBuf> {
+    let mut all = vec![root.to_path_buf()];
+    let mut next = 0;
+    while let Some(dir) = all.get(next).cloned() {
+        next += 1;
+        let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        all.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    all
+}
+
+/// The program under test.
+pub fn kraft() -> PathBuf {
+    std::env::var_os("KRAFT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kraft").into(), PathBuf::from)
+}
+
+/// A guest made from the tree's sources.
+pub fn guest(name: &str) -> String {
+    let dir = std::env::var("KRAFT_GUESTS").expect("tests/run says where the guests are");
+    let path = Path::new(&dir).join(name);
+    assert!(path.exists(), "guest {} is missing", path.display());
+    path.display().to_string()
+}
+
+/// A test that cannot be had here: printed, counted by tests/run, and no success that hides it.
+#[macro_export]
+macro_rules! skip {
+    ($why:expr) => {{
+        eprintln!("SKIP {}: {}", std::thread::current().name().unwrap_or("?"), $why);
+        if let Some(file) = std::env::var_os("KRAFT_SKIPS") {
+            use std::io::Write as _;
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).expect("skips are counted");
+            writeln!(file, "{}: {}", std::thread::current().name().unwrap_or("?"), $why).expect("skips are counted");
+        }
+        return;
+    }};
+}
+
+/// Runs a command to its end, or kills it at the deadline.
+#[track_caller]
+pub fn finish(mut command: Command, within: Duration) -> Said {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    let (out, err) = (collect(child.stdout.take()), collect(child.stderr.take()));
+    let code = wait(&mut child, within);
+    let said = |text: mpsc::Receiver<String>| text.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+    let (out, err) = (said(out), said(err));
+    let Some(code) = code else { panic!("{command:?} took longer than {within:?}\nstdout: {out}\nstderr: {err}") };
+    Said { code, out, err }
+}
+
+fn collect(stream: Option<impl std::io::Read + Send + 'static>) -> mpsc::Receiver<String> {
+    let (send, text) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        let _ = send.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    text
+}
+
+/// The exit status, 128+N for a signal; `None` if it was killed at the deadline.
+fn wait(child: &mut Child, within: Duration) -> Option<i32> {
+    use std::os::unix::process::ExitStatusExt as _;
+    let ended = process_ends(child.id(), within);
+    if !ended {
+        let _ = child.kill();
+    }
+    let status = child.wait().expect("it is our child");
+    ended.then(|| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+}
+
+/// Waits until a process is gone.
+pub fn process_ends(pid: u32, within: Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use std::os::fd::AsFd as _;
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let deadline = Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => panic!("poll: {errno}"),
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: u64, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    nix::sys::signal::kill(pid, signal).expect("the process is there");
+}
+
+/// A user's number.
+pub fn uid_of(user: &str) -> u32 {
+    nix::unistd::User::from_name(user).ok().flatten().map_or(0, |user| user.uid.as_raw())
+}
+
+/// The names in a list, each once.
+pub fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
