@@ -44,16 +44,13 @@ impl LocalService {
     }
 
     fn view_of(&self, name: &MachineName) -> View {
-        self.store
-            .read(name)
-            .and_then(|record| {
-                // What the record says is shown even where its status cannot be read.
-                let known = record.clone();
-                Ok(self
-                    .view(record)
-                    .unwrap_or_else(|problem| View::new(known, Liveness::Down, None, None).with_problem(problem)))
-            })
-            .unwrap_or_else(|problem| View::unknown(name.clone(), problem))
+        let record = match self.store.read(name) {
+            Ok(record) => record,
+            Err(problem) => return View::unknown(name.clone(), problem),
+        };
+        // What the record says is shown even where its status cannot be read.
+        self.view(record.clone())
+            .unwrap_or_else(|problem| View::new(record, Liveness::Down, None, None).with_problem(problem))
     }
 
     fn control(&self, view: &View) -> Result<Box<dyn platform::Control>> {

@@ -1,0 +1,165 @@
+//! Measures the budgets of the design, each beside its yardstick in the same run. `contrib/bench/run` runs it in the lab.
+//!
+//! Prints one figure a line: name, value, unit, and what it is compared with. Judges nothing.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a program for a person's eyes"
+)]
+
+use std::io::Read as _;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Runs of each short measurement; the median counts.
+const RUNS: usize = 25;
+
+fn main() {
+    let kraft = std::env::var("KRAFT_BIN").expect("KRAFT_BIN names the program");
+    let guest = std::env::var("KRAFT_GUESTS").expect("KRAFT_GUESTS names the guests") + "/tiny";
+    let bench = Bench { kraft, guest };
+    bench.version();
+    bench.run();
+    bench.runner_memory();
+    bench.many();
+}
+
+struct Bench {
+    kraft: String,
+    guest: String,
+}
+
+impl Bench {
+    fn version(&self) {
+        let kraft = median(RUNS, || timed(|| call(&self.kraft, &["--version"])));
+        let nothing = median(RUNS, || timed(|| call("true", &[])));
+        compare("kraft --version", kraft, "ms", "true", nothing);
+    }
+
+    /// From the command line to the moment the guest runs.
+    fn run(&self) {
+        let mut number = 0;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        // Alternating, so that whatever else the machine does hits both.
+        for _ in 0..RUNS {
+            number += 1;
+            let name = format!("bench-{number}");
+            ours.push(timed(|| call(&self.kraft, &["run", "--systemd", "-d", "--name", &name, &self.guest])));
+            call(&self.kraft, &["rm", "--force", &name]);
+            theirs.push(self.systemd_run(number));
+        }
+        compare("kraft run --systemd -d", middle(ours), "ms", "systemd-run of the same VMM", middle(theirs));
+    }
+
+    /// The yardstick: the same QEMU by systemd-run. It connects to our socket and greets once its guest runs.
+    fn systemd_run(&self, number: usize) -> f64 {
+        let socket = format!("/run/bench-{number}.sock");
+        let listener = UnixListener::bind(&socket).expect("a socket can be made");
+        let unit = format!("--unit=bench-qemu-{number}");
+        let monitor = format!("socket,id=monitor,path={socket}");
+        let qboot = "/usr/share/qemu/qboot.rom";
+        let mut args = vec!["--quiet", "--collect", &unit, "qemu-system-x86_64", "-nodefaults", "-no-user-config"];
+        args.extend(["-display", "none", "-sandbox"]);
+        args.push("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+        args.extend(["-machine", "microvm,auto-kernel-cmdline=off,x-option-roms=off", "-accel", "tcg", "-cpu", "max"]);
+        args.extend(["-smp", "1", "-m", "64M", "-rtc", "base=utc", "-no-reboot"]);
+        if Path::new(qboot).exists() {
+            args.extend(["-bios", qboot]);
+        }
+        args.extend(["-kernel", &self.guest, "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+        args.extend(["-chardev", &monitor, "-mon", "chardev=monitor,mode=control"]);
+        args.extend(["-device", "isa-debug-exit,iobase=0x501,iosize=0x4", "-device", "pvpanic"]);
+        args.extend(["-device", "virtio-rng-device"]);
+        let taken = timed(|| {
+            call("systemd-run", &args);
+            let (mut greeting, _) = listener.accept().expect("QEMU connects");
+            greeting.read_exact(&mut [0; 16]).expect("QEMU greets");
+        });
+        call("systemctl", &["stop", &format!("bench-qemu-{number}.service")]);
+        std::fs::remove_file(socket).expect("the socket was ours");
+        taken
+    }
+
+    fn runner_memory(&self) {
+        call(&self.kraft, &["run", "--systemd", "-d", "--name", "bench-memory", &self.guest]);
+        let pid = output("systemctl", &["show", "-P", "MainPID", "kraft-bench-memory.service"]);
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.trim())).expect("the runner lives");
+        let kib = |key: &str| -> f64 {
+            let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default()
+        };
+        let private = kib("Private_Dirty:") + kib("Private_Clean:");
+        figure("runner, private memory", private / 1024.0, "MiB", "budget 2");
+        figure("runner, private dirty memory", kib("Private_Dirty:") / 1024.0, "MiB", "");
+        figure("runner, resident (shared pages too)", kib("Rss:") / 1024.0, "MiB", "");
+        call(&self.kraft, &["rm", "--force", "bench-memory"]);
+    }
+
+    /// What many machines do to the list and to a start.
+    fn many(&self) {
+        let create = |number: usize| {
+            let name = format!("bench-many-{number}");
+            call(&self.kraft, &["create", "--quiet", "--systemd", "--name", &name, &self.guest]);
+        };
+        (0..10).for_each(create);
+        let few = self.start();
+        let begun = Instant::now();
+        (10..1000).for_each(create);
+        figure("create, each of 1,000", begun.elapsed().as_secs_f64() * 1000.0 / 990.0, "ms", "");
+        let list = median(RUNS, || timed(|| call(&self.kraft, &["ps"])));
+        let systemctl = median(RUNS, || timed(|| call("systemctl", &["list-units", "--all", "kraft-*"])));
+        compare("kraft ps, 1,000 machines", list, "ms", "systemctl list-units", systemctl);
+        (1000..2000).for_each(create);
+        let many = self.start();
+        compare("start at 2,000 machines", many, "ms", "at 10", few);
+        let begun = Instant::now();
+        call(&self.kraft, &["rm", "--all", "--force"]);
+        figure("rm --all of 2,000", begun.elapsed().as_secs_f64(), "s", "");
+    }
+
+    fn start(&self) -> f64 {
+        median(RUNS, || {
+            let taken = timed(|| call(&self.kraft, &["start", "bench-many-0"]));
+            call(&self.kraft, &["stop", "--force", "bench-many-0"]);
+            taken
+        })
+    }
+}
+
+fn call(program: &str, args: &[&str]) {
+    let status = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "{program} {args:?} failed");
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("it can be run");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Milliseconds.
+fn timed(what: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    what();
+    begun.elapsed().as_secs_f64() * 1000.0
+}
+
+fn median(runs: usize, mut what: impl FnMut() -> f64) -> f64 {
+    middle((0..runs).map(|_| what()).collect())
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn figure(name: &str, value: f64, unit: &str, remark: &str) {
+    println!("{name:<36} {value:>9.2} {unit:<4} {remark}");
+}
+
+fn compare(name: &str, value: f64, unit: &str, yardstick: &str, other: f64) {
+    figure(name, value, unit, &format!("{yardstick}: {other:.2} {unit}, ratio {:.2}", value / other));
+}
