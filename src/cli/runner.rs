@@ -9,7 +9,7 @@ use super::app::App;
 use crate::error::Result;
 use crate::lifecycle::{self, Cause, Verdict};
 use crate::logging;
-use crate::machine::{MachineName, MachineService as _, Manager, Phase, Record, RestartPolicy};
+use crate::machine::{MachineName, MachineService as _, Manager, Record, RestartPolicy};
 use crate::paths;
 use crate::runner::{self, ConsoleMode, oom_kills};
 
@@ -75,13 +75,13 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The unit knows no count of restarts, and a policy that was changed since the unit was made.
+/// The unit knows no count of restarts, no first start that failed, and no policy that was changed since it was made.
 fn systemd_would_restart(app: &App, record: &Record) -> Result<bool> {
-    let counted = matches!(record.spec.restart, RestartPolicy::OnFailure(Some(_)));
-    let ended_badly = app.store.status(&record.spec.name)?.is_some_and(|status| {
-        status.phase == Phase::Ended && status.exit.is_some_and(|exit| !exit.reason.is_on_request())
-    });
-    Ok((counted || record.stale) && ended_badly)
+    if record.spec.restart == RestartPolicy::No && !record.stale {
+        return Ok(false);
+    }
+    let exit = app.store.last_exit(&record.spec.name)?;
+    Ok(exit.is_some_and(|exit| !exit.reason.is_on_request()))
 }
 
 /// Somebody who watches the end of a machine claims it, and removes it when done.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::Exit;
+use super::status::{Exit, Reason};
 use crate::error::Error;
 
 /// When a machine that ended by itself is started again. One that was stopped on request never is.
@@ -30,7 +30,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 impl RestartPolicy {
     /// Whether a machine that ended like this, after `restarts` restarts in a row, is started once more.
     pub fn wants(self, exit: &Exit, restarts: u32) -> bool {
-        if exit.reason.is_on_request() {
+        // A first start that failed is answered with its reason, not with another try; a restart that failed is tried
+        // again, as it worked before.
+        if exit.reason.is_on_request() || (exit.reason == Reason::StartFailed && restarts == 0) {
             return false;
         }
         match self {
@@ -98,7 +100,6 @@ impl From<RestartPolicy> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::status::Reason;
 
     fn ended(reason: Reason, code: u8) -> Exit {
         Exit { at: jiff::Timestamp::UNIX_EPOCH, reason, code, detail: String::new() }
@@ -109,6 +110,13 @@ mod tests {
         for policy in [RestartPolicy::No, RestartPolicy::OnFailure(None), RestartPolicy::Always] {
             assert!(!policy.wants(&ended(Reason::Stopped, 0), 0));
         }
+    }
+
+    #[test]
+    fn a_first_start_that_failed_is_not_tried_again() {
+        let failed = ended(Reason::StartFailed, 126);
+        assert!(!RestartPolicy::Always.wants(&failed, 0));
+        assert!(RestartPolicy::Always.wants(&failed, 1));
     }
 
     #[test]

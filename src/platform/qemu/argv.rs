@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
@@ -18,9 +18,11 @@ pub(super) struct Choice {
     pub(super) qboot: Option<PathBuf>,
 }
 
-/// The descriptors that QEMU inherits, by number.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sockets {
+/// What QEMU finds under which name: its inherited sockets by number, its files by paths that it takes.
+#[derive(Debug, Clone)]
+pub(super) struct Inputs {
+    pub(super) kernel: PathBuf,
+    pub(super) initrd: Option<PathBuf>,
     /// Our end's peer: the runner's own QMP connection.
     pub(super) monitor: RawFd,
     /// A listening socket for everybody else's.
@@ -32,7 +34,7 @@ pub(super) struct Sockets {
 const DEBUG_EXIT: &str = "isa-debug-exit,iobase=0x501,iosize=0x4";
 
 /// The arguments after the program's name.
-pub(super) fn arguments(spec: &Spec, choice: &Choice, sockets: Sockets) -> Result<Vec<OsString>> {
+pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs) -> Result<Vec<OsString>> {
     let mut argv = Argv::default();
     argv.pair("-name", format!("{},process=kraft:{}", spec.name, spec.name));
     for flag in ["-nodefaults", "-no-user-config"] {
@@ -51,11 +53,11 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, sockets: Sockets) -> Resul
     argv.flag("-S");
     argv.pair("-action", "reboot=shutdown,shutdown=poweroff,panic=pause,watchdog=poweroff");
     if let Some(qboot) = &choice.qboot {
-        argv.path("-bios", "", qboot);
+        argv.pair("-bios", qboot);
     }
-    argv.path("-kernel", "", &spec.kernel.path);
-    if let Some(initrd) = &spec.initrd {
-        argv.path("-initrd", "", initrd);
+    argv.pair("-kernel", &inputs.kernel);
+    if let Some(initrd) = &inputs.initrd {
+        argv.pair("-initrd", initrd);
     }
     let command_line = command_line(spec)?;
     if !command_line.is_empty() {
@@ -63,9 +65,9 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, sockets: Sockets) -> Resul
     }
     argv.pair("-chardev", "stdio,id=console,signal=off");
     argv.pair("-serial", "chardev:console");
-    argv.pair("-chardev", format!("socket,id=monitor,fd={}", sockets.monitor));
+    argv.pair("-chardev", format!("socket,id=monitor,fd={}", inputs.monitor));
     argv.pair("-mon", "chardev=monitor,mode=control");
-    argv.pair("-chardev", format!("socket,id=control,fd={},server=on,wait=off", sockets.control));
+    argv.pair("-chardev", format!("socket,id=control,fd={},server=on,wait=off", inputs.control));
     argv.pair("-mon", "chardev=control,mode=control");
     for device in devices(spec.arch, choice.machine_type) {
         argv.pair("-device", *device);
@@ -79,7 +81,7 @@ fn machine(spec: &Spec, choice: &Choice) -> String {
         MachineType::Microvm if spec.kernel.kind != KernelKind::Linux => {
             "microvm,auto-kernel-cmdline=off,x-option-roms=off".into()
         }
-        MachineType::Pc | MachineType::Q35 => format!("{},graphics=off,usb=off,vmport=off", choice.machine_type),
+        MachineType::Pc | MachineType::Q35 => format!("{},usb=off,vmport=off", choice.machine_type),
         MachineType::Microvm | MachineType::Virt => choice.machine_type.to_string(),
     }
 }
@@ -174,17 +176,16 @@ impl Argv {
         self.0.push(flag.into());
         self.0.push(value.into());
     }
-
-    /// A path as the value, or behind a prefix inside it.
-    fn path(&mut self, flag: &str, prefix: &str, path: &Path) {
-        let mut value = OsString::from(prefix);
-        value.push(path);
-        self.pair(flag, value);
-    }
 }
 
-/// Checks that what was asked can be told to the kernel. Starts nothing.
+/// Checks that QEMU can start such a kernel, and that what was asked can be told to it. Starts nothing.
 pub(super) fn check(spec: &Spec) -> Result<()> {
+    if spec.kernel.kind == KernelKind::Elf && spec.arch == Arch::X86_64 {
+        return Err(Error::new(format!(
+            "kernel {} has neither a PVH entry nor a multiboot header: QEMU cannot start it",
+            spec.kernel.path.display()
+        )));
+    }
     command_line(spec).map(drop)
 }
 
@@ -223,7 +224,9 @@ mod tests {
 
     #[test]
     fn the_whole_line_of_a_microvm() {
-        let argv = arguments(&spec(KernelKind::Pvh), &choice(MachineType::Microvm), Sockets { monitor: 5, control: 6 });
+        let spec = spec(KernelKind::Pvh);
+        let inputs = Inputs { kernel: spec.kernel.path.clone(), initrd: spec.initrd.clone(), monitor: 5, control: 6 };
+        let argv = arguments(&spec, &choice(MachineType::Microvm), &inputs);
         let line: Vec<_> = argv.unwrap().into_iter().map(|a| a.into_string().unwrap()).collect();
         assert_eq!(
             line.join(" "),

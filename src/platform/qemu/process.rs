@@ -1,14 +1,15 @@
 //! A QEMU that is this process's child.
 
+use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 
 use jiff::Timestamp;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::argv::{self, Choice, Sockets};
+use super::argv::{self, Choice, Inputs};
 use super::qmp::Monitor;
 use super::{Binary, conclude};
 use crate::error::{Context as _, Error, Kind, Result};
@@ -20,8 +21,14 @@ use crate::process;
 pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Result<Running> {
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket for QEMU")?;
     let control = listen(launch.control)?;
-    let sockets = Sockets { monitor: theirs.as_raw_fd(), control: control.as_raw_fd() };
-    let arguments = argv::arguments(launch.spec, choice, sockets)?;
+    let mut held = Vec::new();
+    let inputs = Inputs {
+        kernel: takeable(&launch.spec.kernel.path, &mut held)?,
+        initrd: launch.spec.initrd.as_deref().map(|path| takeable(path, &mut held)).transpose()?,
+        monitor: theirs.as_raw_fd(),
+        control: control.as_raw_fd(),
+    };
+    let arguments = argv::arguments(launch.spec, choice, &inputs)?;
 
     let mut command = process::command(&binary.path);
     command.args(arguments);
@@ -30,7 +37,9 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
         command.stdout(Stdio::from(console));
     }
     process::die_with_parent(&mut command);
-    process::inherit(&mut command, &[theirs.as_fd(), control.as_fd()]);
+    let inherited: Vec<BorrowedFd<'_>> =
+        [theirs.as_fd(), control.as_fd()].into_iter().chain(held.iter().map(File::as_fd)).collect();
+    process::inherit(&mut command, &inherited);
     let child = command
         .spawn()
         .with_context(|| format!("cannot run {}", binary.path.display()))
@@ -43,6 +52,24 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
     Ok(Running { child, pidfd, monitor, description, kind: launch.spec.kernel.kind })
 }
 
+/// A file by a path that QEMU takes as one: its multiboot loader cuts paths at spaces and commas. Such a file is opened
+/// here and inherited. Any other is left to QEMU, after a look that gives the better error.
+fn takeable(path: &Path, held: &mut Vec<File>) -> Result<PathBuf> {
+    let cannot = || format!("cannot read {}", path.display());
+    let file = match File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::of(Kind::NotFound, format!("{} is not there any more", path.display())));
+        }
+        file => file.with_context(cannot)?,
+    };
+    if !path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b' ' | b',')) {
+        return Ok(path.to_path_buf());
+    }
+    let inherited = Path::new(crate::paths::OWN_FDS).join(file.as_raw_fd().to_string());
+    held.push(file);
+    Ok(inherited)
+}
+
 /// The control socket. The way goes through a descriptor of its directory: a socket's path is at most 107 bytes.
 fn listen(path: &Path) -> Result<UnixListener> {
     let cannot = || format!("cannot make {}", path.display());
@@ -53,7 +80,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(cannot),
         _ => {}
     }
-    let dir = std::fs::File::open(dir).with_context(cannot)?;
+    let dir = File::open(dir).with_context(cannot)?;
     let short = Path::new(crate::paths::OWN_FDS).join(dir.as_raw_fd().to_string()).join(name);
     UnixListener::bind(short).with_context(cannot)
 }
