@@ -74,6 +74,9 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
             if remove {
                 service.delete(&name)?;
             }
+            if let Some(exit) = exit.as_ref().filter(|exit| !exit.is_success()) {
+                output::note(format!("{name}: {exit}"));
+            }
             Ok(ExitCode::from(exit.map_or(125, |exit| exit.code)))
         }
         End::Detached => {

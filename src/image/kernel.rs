@@ -1,7 +1,7 @@
 //! What a kernel file is: its kind, its architecture, and by which protocols it can be started.
 //!
 //! [`parse`] looks at bytes, [`inspect`] at a file of which it reads only headers, names and notes. ELF files are told
-//! apart in [`elf`](super::elf); Linux's own formats here, by the offsets of its boot protocols
+//! apart in `elf.rs`; Linux's own formats here, by the offsets of its boot protocols
 //! (`Documentation/arch/x86/boot.rst`, `Documentation/arch/arm64/booting.rst`).
 
 use std::path::Path;

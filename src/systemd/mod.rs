@@ -10,7 +10,7 @@
 //! journal    journalctl's lines
 //! ```
 //!
-//! A machine is a slice and a service (see [`unit`]). The slice is active from `create` to `delete` and refers to the
+//! A machine is a slice and a service (see `unit.rs`). The slice is active from `create` to `delete` and refers to the
 //! service, so that systemd keeps the stopped service, its definition and its exit status.
 //!
 //! [`MachineService`]: crate::machine::MachineService

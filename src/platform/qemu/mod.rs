@@ -1,4 +1,4 @@
-//! QEMU: finding it, its command line, its process. Its protocol is in [`qmp`].
+//! QEMU: finding it, its command line, its process. Its protocol is in `qmp.rs`.
 
 mod argv;
 mod conclude;

@@ -3,7 +3,7 @@
 //! A `/dev/kvm` that opens may still be unable to run anything: some nested hosts only emulate a guest's instructions
 //! one by one and give up at the first that they do not know. So the probe has a vCPU execute such instructions and
 //! looks at how that ends. The answer holds until the next boot; [`probe_cached`] keeps it in the runtime directory.
-//! The guest itself is in [`guest`].
+//! The guest itself is in `guest.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod guest;
