@@ -150,8 +150,9 @@ fn table(views: &[View], args: &PsArgs) -> String {
     }
     table.set_header(header);
     let now = Timestamp::now();
+    let colour = output::colour();
     for view in views {
-        table.add_row(cells(view, args, now));
+        table.add_row(cells(view, args, now, colour));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -160,7 +161,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
     lines.concat()
 }
 
-fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<Cell> {
+fn cells(view: &View, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> {
     let row = Row::from(view);
     let cut = |text: String, most| if args.no_trunc { text } else { output::shortened(&text, most) };
     let kernel = row.kernel.clone().unwrap_or_default();
@@ -177,7 +178,7 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<Cell> {
     if !args.long {
         let plat = if platform.is_empty() { platform } else { format!("{platform}/{architecture}") };
         let texts = vec![row.name, cut(kernel, 24), arguments, created, status, memory, row.ports.join(", "), plat];
-        return painted(texts, 4, view.state);
+        return painted(texts, colour.then_some(4), view.state);
     }
     let id = row.id.unwrap_or_default();
     let texts = vec![
@@ -195,11 +196,11 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp) -> Vec<Cell> {
         platform,
         architecture,
     ];
-    painted(texts, 5, view.state)
+    painted(texts, colour.then_some(5), view.state)
 }
 
 /// The cells of a row, the state in its colour where colour is wanted.
-fn painted(texts: Vec<String>, status: usize, state: State) -> Vec<Cell> {
+fn painted(texts: Vec<String>, status: Option<usize>, state: State) -> Vec<Cell> {
     let colour = match state {
         State::Created => Color::Blue,
         State::Running => Color::Green,
@@ -209,7 +210,7 @@ fn painted(texts: Vec<String>, status: usize, state: State) -> Vec<Cell> {
     };
     let paint = |(index, text)| {
         let cell = Cell::new::<String>(text);
-        if index == status && output::colour() { cell.fg(colour) } else { cell }
+        if Some(index) == status { cell.fg(colour) } else { cell }
     };
     texts.into_iter().enumerate().map(paint).collect()
 }

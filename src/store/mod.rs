@@ -269,16 +269,20 @@ fn parse_record(text: &str, path: &Path, name: &MachineName) -> Result<Record> {
         let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         Error::new(format!("{}:{line}: {}", path.display(), e.message().trim_end().replace('\n', " ")))
     };
-    let version: Version = toml::from_str(text).map_err(bad)?;
-    if version.schema > SCHEMA {
+    // Read once where all is well: a list reads every record there is.
+    let record: Result<Record, _> = toml::from_str(text);
+    let schema = match &record {
+        Ok(record) => record.schema,
+        Err(_) => toml::from_str::<Version>(text).map_err(bad)?.schema,
+    };
+    if schema > SCHEMA {
         return Err(Error::new(format!(
-            "{}: written by a newer kraft (schema {}, this one reads up to {SCHEMA})",
+            "{}: written by a newer kraft (schema {schema}, this one reads up to {SCHEMA})",
             path.display(),
-            version.schema
         ))
         .with_hint("use the newer kraft for this machine"));
     }
-    let record: Record = toml::from_str(text).map_err(bad)?;
+    let record = record.map_err(bad)?;
     if record.spec.name != *name {
         return Err(Error::new(format!("{}: it is the record of {}", path.display(), record.spec.name)));
     }
