@@ -3,4 +3,8 @@
 //! is left of them.
 
 mod lab;
+
+mod ends;
+mod keeper;
 mod systemd;
+mod talk;
