@@ -141,7 +141,7 @@ impl MachineService for LocalService {
 
     fn stop(&self, name: &MachineName, mode: StopMode) -> Result<View> {
         stop::stop(&self.store, name, mode).with_context(|| format!("cannot stop {name}"))?;
-        self.get(name)
+        self.get(name).or_else(|error| View::gone(name, error))
     }
 
     fn update(&self, name: &MachineName, changes: &Changes) -> Result<Vec<Change>> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::derive;
 use super::{Bytes, Exit, Liveness, MachineId, MachineName, RestartPolicy, Spec, State, Status};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Who keeps a machine alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,14 @@ impl View {
     /// A machine of which only the name is known.
     pub fn unknown(name: MachineName, problem: Error) -> Self {
         Self { name, record: None, state: State::Unknown, status: None, exit: None, unit: None, problem: Some(problem) }
+    }
+
+    /// A machine that is not there any more, where that is no failure: [`View::unknown`] of kind `NoSuchMachine`.
+    ///
+    /// # Errors
+    /// Any other than that it is gone.
+    pub fn gone(name: &MachineName, error: Error) -> Result<Self> {
+        if error.kind() == Kind::NoSuchMachine { Ok(Self::unknown(name.clone(), error)) } else { Err(error) }
     }
 
     /// The same machine by what another manager knows of its runner.
@@ -217,7 +225,7 @@ pub trait MachineService {
     /// When it is not running.
     fn pause(&self, name: &MachineName) -> Result<View>;
 
-    /// Stops it and returns when it is down.
+    /// Stops it and returns when it is down. One that removes itself then is [`View::gone`].
     ///
     /// # Errors
     /// When it did not go down.

@@ -53,7 +53,8 @@ impl SystemdService {
                 .stop_and_wait(&service, limit)
                 .map_err(|f| f.error.context(cannot()).with_hint(self.journal_hint(name)))?;
         }
-        self.inner.get(name).and_then(|view| self.with_units(view))
+        let down = self.inner.get(name).and_then(|view| self.with_units(view));
+        down.or_else(|error| View::gone(name, error))
     }
 }
 
