@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::derive;
-use super::{Bytes, Exit, Liveness, MachineId, MachineName, RestartPolicy, Spec, State, Status};
+use super::{Bytes, Exit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State, Status};
 use crate::error::{Error, Kind, Result};
 
 /// Who keeps a machine alive.
@@ -70,8 +70,9 @@ pub struct View {
 impl View {
     /// A machine whose runner's condition is known.
     pub fn new(record: Record, liveness: Liveness, status: Option<Status>, exit: Option<Exit>) -> Self {
-        let state = derive(liveness, status.as_ref(), exit.as_ref());
-        Self { name: record.spec.name.clone(), record: Some(record), state, status, exit, unit: None, problem: None }
+        let name = record.spec.name.clone();
+        let view = Self { name, record: Some(record), state: State::Unknown, status, exit, unit: None, problem: None };
+        view.with_liveness(liveness)
     }
 
     /// A machine of which only the name is known.
@@ -90,8 +91,16 @@ impl View {
     /// The same machine by what another manager knows of its runner.
     #[must_use]
     pub fn with_liveness(mut self, liveness: Liveness) -> Self {
-        if self.problem.is_none() {
-            self.state = derive(liveness, self.status.as_ref(), self.exit.as_ref());
+        if self.problem.is_some() {
+            return self;
+        }
+        let ended = self.status.as_ref().filter(|status| status.phase == Phase::Restarting);
+        let ended = ended.and_then(|status| status.exit.clone());
+        self.exit = ended.clone().or(self.exit);
+        self.state = derive(liveness, self.status.as_ref(), self.exit.as_ref());
+        if let (Some(ended), State::Exited) = (ended, self.state) {
+            // A stop that came before the restart that was due has nobody to record it.
+            self.exit = Some(Exit { at: ended.at, reason: Reason::Stopped, code: 0, detail: String::new() });
         }
         self
     }
