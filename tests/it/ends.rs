@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::keeper::{Keeper, under_both};
-use crate::lab::{DEADLINE, Lab, guest, kill, process_ends};
+use crate::lab::{DEADLINE, Lab, guest, kill, process_ends, until_change};
 use crate::talk::Talk;
 
 under_both! {
@@ -175,13 +175,32 @@ fn always_means_after_success_too(keeper: Keeper) {
 
 fn a_stop_ends_the_back_off(keeper: Keeper) {
     let lab = keeper.lab("nomore");
-    keeper.run(&lab, "web", &["--restart", "on-failure"], &["exit=3"]);
-    // 3.2 seconds follow this one.
-    lab.until_event("web", "die", 6);
-    lab.kraft(["stop", &lab.name("web")]).ok();
-    ends_as(&lab, "web", "exited", 0, "stopped");
-    assert_eq!(lab.events("web", "start").len(), 6);
-    assert_eq!(lab.processes(), []);
+    // Between two runners, and while the next one waits for 3.2 seconds to pass.
+    for (short, waits) in [("between", false), ("waiting", true)] {
+        keeper.run(&lab, short, &["--restart", "on-failure"], &["exit=3"]);
+        lab.until_event(short, "die", 6);
+        if waits {
+            until_back_off(&lab, short, 6);
+        }
+        lab.kraft(["stop", &lab.name(short)]).ok();
+        ends_as(&lab, short, "exited", 0, "stopped");
+        assert_eq!(lab.events(short, "start").len(), 6);
+        assert_eq!(lab.processes(), []);
+        // A start on request waits for nothing.
+        let begun = Instant::now();
+        lab.kraft(["start", &lab.name(short)]).ok();
+        assert!(begun.elapsed() < Duration::from_secs(3), "started after {:?}", begun.elapsed());
+        lab.kraft(["stop", &lab.name(short)]).ok();
+    }
+}
+
+/// Waits until a runner is there that waits before restart number `restart`.
+#[track_caller]
+fn until_back_off(lab: &Lab, short: &str, restart: u64) {
+    until_change(&[lab.runtime().join(lab.name(short))], "a runner that waits", || {
+        let status = &lab.inspect(short)["status"];
+        status["phase"] == "starting" && status["restarts"] == restart
+    });
 }
 
 fn what_was_killed_or_stopped_stays_down(keeper: Keeper) {
@@ -249,18 +268,26 @@ fn a_vmm_that_does_not_answer_is_bitten() {
 #[test]
 fn systemctl_stop_ends_the_back_off() {
     let lab = Lab::new("sysstop");
-    // Seen by systemd as a start that takes long, and, with a delay of its own, as a restart that is due.
-    for (short, options, ends) in [("runner", &[][..], 6), ("unit", &["--property", "RestartSec=1h"], 1)] {
-        lab.run_tiny(short, &[options, &["--restart", "on-failure"]].concat(), &["exit=3"]);
-        lab.until_event(short, "die", ends);
-        lab.systemctl(["stop", &lab.unit(short)]).ok();
-        ends_as(&lab, short, "exited", 0, "stopped");
-        assert_eq!(lab.events(short, "start").len(), ends);
-    }
-    // One that was stopped before its restart is started at once, and its failures count from zero.
+    // To systemd, a start that takes long.
+    lab.run_tiny("runner", &["--restart", "on-failure"], &["exit=3"]);
+    until_back_off(&lab, "runner", 6);
+    lab.systemctl(["stop", &lab.unit("runner")]).ok();
+    ends_as(&lab, "runner", "exited", 0, "stopped");
+    assert_eq!(lab.events("runner", "start").len(), 6);
     let begun = Instant::now();
     lab.systemctl(["start", &lab.unit("runner")]).ok();
     assert!(begun.elapsed() < Duration::from_secs(3), "started after {:?}", begun.elapsed());
+    lab.systemctl(["stop", &lab.unit("runner")]).ok();
+
+    // To systemd, a restart that is due: there is no runner to be told.
+    let unit = lab.unit("unit");
+    lab.run_tiny("unit", &["--restart", "on-failure", "--property", "RestartSec=1h"], &["exit=3"]);
+    lab.until_line(lab.journal("unit"), "the unit's failure", |line| line.contains("Failed with result 'exit-code'"));
+    assert_eq!(lab.property("unit", "SubState"), "auto-restart");
+    assert_eq!(lab.state_of("unit"), "restarting");
+    lab.systemctl(["stop", &unit]).ok();
+    ends_as(&lab, "unit", "exited", 0, "stopped");
+    assert_eq!(lab.events("unit", "start").len(), 1);
 }
 
 #[test]

@@ -267,6 +267,16 @@ impl Lab {
         seen
     }
 
+    /// A command that follows what the journal has of a machine's unit, the manager's own lines too, since the test began.
+    pub fn journal(&self, short: &str) -> Command {
+        let flag = match self.who {
+            Who::Root => "--unit",
+            Who::Tester => "--user-unit",
+        };
+        let since = format!("--since=@{}", self.began.as_second());
+        self.command("journalctl", ["--follow", "--lines=all", "--output=cat", &since, flag, &self.unit(short)])
+    }
+
     /// Waits until the guest's console has a line.
     #[track_caller]
     pub fn until_console(&self, short: &str, wanted: &str) -> Vec<String> {

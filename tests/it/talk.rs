@@ -38,7 +38,9 @@ impl Talk {
                         return;
                     }
                 }
-                Err(_) => panic!("no line '{wanted}'; it said:\n{}{}", self.said, self.err.try_iter().collect::<String>()),
+                Err(_) => {
+                    panic!("no line '{wanted}'; it said:\n{}{}", self.said, self.err.try_iter().collect::<String>())
+                }
             }
         }
     }
