@@ -54,13 +54,13 @@ fn a_user_s_machine_ends_like_any_other() {
     assert_eq!(said.out.matches("line ").count(), 100);
     assert_eq!(lab.leaks(), Vec::<String>::new());
 
-    lab.run_tiny("web", &["--restart", "on-failure:1"], &["exit=3"]);
-    assert_eq!(lab.kraft(["wait", &name]).code, 3);
-    assert_eq!(lab.events("web", "start").len(), 2);
-    lab.kraft(["rm", &name]).ok();
+    lab.run_tiny("again", &["--restart", "on-failure:1"], &["exit=3"]);
+    assert_eq!(lab.kraft(["wait", &lab.name("again")]).code, 3);
+    assert_eq!(lab.events("again", "start").len(), 2);
+    lab.kraft(["rm", &lab.name("again")]).ok();
 
-    lab.run_tiny("web", &["--rm"], &["exit=0"]);
-    lab.until_event("web", "remove", 3);
+    lab.run_tiny("gone", &["--rm"], &["exit=0"]);
+    lab.until_event("gone", "remove", 1);
     lab.until_gone();
 }
 
@@ -79,7 +79,7 @@ fn a_user_needs_no_systemd_either() {
 
 #[test]
 fn the_system_s_machines_are_not_a_user_s() {
-    let root = Lab::new("scope-root");
+    let root = Lab::new("rootscope");
     let lab = Lab::of("scope", Who::Tester);
     root.run_tiny("web", &[], &[]);
     let (name, tiny) = (root.name("web"), guest("tiny"));
@@ -119,12 +119,12 @@ fn without_a_user_manager_there_is_one_clear_error() {
     // A session that has lost its directory, and an account that never had one.
     let lost = lab.call("env", [&["XDG_RUNTIME_DIR=/nonexistent", &kraft][..], &run].concat());
     let as_nobody = ["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--reset-env", "env", "HOME=/tmp", &kraft];
-    let root = Lab::new("nolinger-root");
+    let root = Lab::new("rootnolinger");
     let never = root.call("setpriv", [&as_nobody[..], &run].concat());
-    for said in [lost, never] {
+    for (said, why) in [(lost, "cannot reach the user service manager"), (never, "this account has no user manager")] {
         assert!(said.err.contains("hint: `loginctl enable-linger"), "{}", said.err);
         let refused = said.fails(125);
-        println!("{refused}");
+        assert!(refused.contains(why), "{refused}");
     }
     assert_eq!(lab.leaks(), Vec::<String>::new());
 }
