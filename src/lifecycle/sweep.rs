@@ -36,7 +36,10 @@ pub fn sweep(store: &Store, record: &Record, cause: &Cause) -> Result<Option<Ver
     let verdict = match store.status(name)? {
         Some(mut status) => match status.phase {
             Phase::Ended => Some(Verdict::Final),
-            Phase::Restarting if status.exit.as_ref().is_some_and(|exit| exit.at >= status.started) => {
+            // A runner under systemd ends here; a local one goes on, unless it was killed.
+            Phase::Restarting
+                if *cause != Cause::Gone && status.exit.as_ref().is_some_and(|exit| exit.at >= status.started) =>
+            {
                 Some(Verdict::Restart)
             }
             Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Restarting => {

@@ -5,7 +5,7 @@ mod logs;
 mod stop;
 mod watch;
 
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::lifecycle::{self, Cause, EventKind, EventLog};
 use crate::machine::{
     Change, Changes, Event, Liveness, LogQuery, Logs, MachineName, MachineService, Manager, Next, Phase, Progress,
@@ -138,7 +138,7 @@ impl MachineService for LocalService {
 
     fn stop(&self, name: &MachineName, mode: StopMode) -> Result<View> {
         stop::stop(&self.store, name, mode).with_context(|| format!("cannot stop {name}"))?;
-        self.get(name)
+        self.get(name).or_else(|error| View::gone(name, error))
     }
 
     fn update(&self, name: &MachineName, changes: &Changes) -> Result<Vec<Change>> {
@@ -167,13 +167,16 @@ impl MachineService for LocalService {
 
     fn get(&self, name: &MachineName) -> Result<View> {
         match self.store.read(name) {
-            Err(error) if error.kind() == crate::error::Kind::NoSuchMachine => Err(error),
+            Err(error) if error.kind() == Kind::NoSuchMachine => Err(error),
             _ => Ok(self.view_of(name)),
         }
     }
 
     fn list(&self) -> Result<Vec<View>> {
-        Ok(self.store.names()?.iter().map(|name| self.view_of(name)).collect())
+        let views = self.store.names()?.into_iter().map(|name| self.view_of(&name));
+        // One that was removed since its name was read is not there, and not unknown.
+        let gone = |view: &View| view.problem.as_ref().is_some_and(|why| why.kind() == Kind::NoSuchMachine);
+        Ok(views.filter(|view| !gone(view)).collect())
     }
 
     fn watch(&self, names: Option<&[MachineName]>) -> Result<Watch> {

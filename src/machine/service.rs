@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::derive;
-use super::{Bytes, Exit, Liveness, MachineId, MachineName, RestartPolicy, Spec, State, Status};
-use crate::error::{Error, Result};
+use super::{Bytes, Exit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State, Status};
+use crate::error::{Error, Kind, Result};
 
 /// Who keeps a machine alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +70,9 @@ pub struct View {
 impl View {
     /// A machine whose runner's condition is known.
     pub fn new(record: Record, liveness: Liveness, status: Option<Status>, exit: Option<Exit>) -> Self {
-        let state = derive(liveness, status.as_ref(), exit.as_ref());
-        Self { name: record.spec.name.clone(), record: Some(record), state, status, exit, unit: None, problem: None }
+        let name = record.spec.name.clone();
+        let view = Self { name, record: Some(record), state: State::Unknown, status, exit, unit: None, problem: None };
+        view.with_liveness(liveness)
     }
 
     /// A machine of which only the name is known.
@@ -79,11 +80,27 @@ impl View {
         Self { name, record: None, state: State::Unknown, status: None, exit: None, unit: None, problem: Some(problem) }
     }
 
+    /// A machine that is not there any more, where that is no failure: [`View::unknown`] of kind `NoSuchMachine`.
+    ///
+    /// # Errors
+    /// Any other than that it is gone.
+    pub fn gone(name: &MachineName, error: Error) -> Result<Self> {
+        if error.kind() == Kind::NoSuchMachine { Ok(Self::unknown(name.clone(), error)) } else { Err(error) }
+    }
+
     /// The same machine by what another manager knows of its runner.
     #[must_use]
     pub fn with_liveness(mut self, liveness: Liveness) -> Self {
-        if self.problem.is_none() {
-            self.state = derive(liveness, self.status.as_ref(), self.exit.as_ref());
+        if self.problem.is_some() {
+            return self;
+        }
+        let ended = self.status.as_ref().filter(|status| status.phase == Phase::Restarting);
+        let ended = ended.and_then(|status| status.exit.clone());
+        self.exit = ended.clone().or(self.exit);
+        self.state = derive(liveness, self.status.as_ref(), self.exit.as_ref());
+        if let (Some(ended), State::Exited) = (ended, self.state) {
+            // A stop that came before the restart that was due has nobody to record it.
+            self.exit = Some(Exit { at: ended.at, reason: Reason::Stopped, code: 0, detail: String::new() });
         }
         self
     }
@@ -217,7 +234,7 @@ pub trait MachineService {
     /// When it is not running.
     fn pause(&self, name: &MachineName) -> Result<View>;
 
-    /// Stops it and returns when it is down.
+    /// Stops it and returns when it is down. One that removes itself then is [`View::gone`].
     ///
     /// # Errors
     /// When it did not go down.

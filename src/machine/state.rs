@@ -238,6 +238,8 @@ pub fn derive(liveness: Liveness, status: Option<&Status>, last: Option<&Exit>) 
             _ => last.map_or(State::Created, |exit| ended_as(exit.reason)),
         },
         Liveness::Down => match (last, phase) {
+            // Stopped before the restart that was due.
+            (_, Some(Phase::Restarting)) => State::Exited,
             (Some(exit), _) => ended_as(exit.reason),
             (None, Some(_)) => State::Errored,
             (None, None) => State::Created,
@@ -336,6 +338,16 @@ mod tests {
             assert!(!derive(Liveness::Down, Some(&status), None).is_live());
             assert!(!derive(Liveness::Failed, Some(&status), None).is_live());
         }
+    }
+
+    #[test]
+    fn a_restart_that_never_came_was_stopped() {
+        let mut status = Status::starting(1, jiff::Timestamp::UNIX_EPOCH);
+        status.phase = Phase::Restarting;
+        let bad = Exit { at: jiff::Timestamp::UNIX_EPOCH, reason: Reason::Error, code: 3, detail: String::new() };
+        assert_eq!(derive(Liveness::Waiting, Some(&status), Some(&bad)), State::Restarting);
+        assert_eq!(derive(Liveness::Down, Some(&status), Some(&bad)), State::Exited);
+        assert_eq!(derive(Liveness::Failed, Some(&status), Some(&bad)), State::Errored);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::bus::Bus;
 use super::failure::Failure;
 use super::manager::{self, Interface, Manager, UnitState, text};
 use super::service::SystemdService;
 use super::{list, unit};
 use crate::error::Result;
-use crate::machine::{Liveness, MachineName, StopMode, View};
+use crate::machine::{Exit, Liveness, MachineName, Phase, Reason, StopMode, View};
 
 /// The longest that a stop without a time-out of its own takes, by any unit's time-out.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(150);
@@ -53,6 +55,23 @@ impl SystemdService {
                 .stop_and_wait(&service, limit)
                 .map_err(|f| f.error.context(cannot()).with_hint(self.journal_hint(name)))?;
         }
+        let down = self.inner.get(name).and_then(|view| self.with_units(view));
+        down.and_then(|view| self.settle_stop(view)).or_else(|error| View::gone(name, error))
+    }
+
+    /// Records a stop that came between the end of one runner and the restart that was due: no runner was there to do it.
+    fn settle_stop(&self, view: View) -> Result<View> {
+        let Some(mut status) = view.status.clone().filter(|status| status.phase == Phase::Restarting) else {
+            return Ok(view);
+        };
+        let name = &view.name;
+        let exit = Exit { at: Timestamp::now(), reason: Reason::Stopped, code: 0, detail: String::new() };
+        status.phase = Phase::Ended;
+        status.exit = Some(exit.clone());
+        self.store.write_exit(name, &exit)?;
+        self.store.write_status(name, &status)?;
+        // What the unit failed of is over.
+        self.manager.borrow_mut().reset_failed(&[&unit::service_name(name)])?;
         self.inner.get(name).and_then(|view| self.with_units(view))
     }
 }

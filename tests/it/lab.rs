@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::time::{Duration, Instant};
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::Value;
 
 /// The longest that anything in a test may take.
@@ -28,8 +29,13 @@ pub struct Lab {
     prefix: String,
     who: Who,
     env: Vec<(String, String)>,
+    /// What happened before is another test's.
+    began: jiff::Timestamp,
     _turn: Turn,
 }
+
+/// What is on its way out when a test looks for what is left has this long.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// Tests run side by side, but for those that shake the service manager itself.
 static MANAGER: RwLock<()> = RwLock::new(());
@@ -85,8 +91,10 @@ impl Lab {
 
     fn begin(test: &str, who: Who, turn: Turn) -> Self {
         assert!(std::env::var_os("KRAFT_LAB").is_some(), "run by tests/run, in its lab");
-        let lab = Self { prefix: format!("t-{test}-"), who, env: Vec::new(), _turn: turn };
+        let began = jiff::Timestamp::now();
+        let mut lab = Self { prefix: format!("t-{test}-"), who, env: Vec::new(), began, _turn: turn };
         lab.remove_all();
+        lab.began = jiff::Timestamp::now();
         lab
     }
 
@@ -126,6 +134,14 @@ impl Lab {
         }
     }
 
+    /// Where their manager keeps the files of transient units.
+    fn transient(&self) -> PathBuf {
+        match self.who {
+            Who::Root => "/run/systemd/transient".into(),
+            Who::Tester => format!("{}/systemd/transient", self.user_runtime()).into(),
+        }
+    }
+
     fn user_runtime(&self) -> String {
         format!("/run/user/{}", uid_of("tester"))
     }
@@ -139,7 +155,6 @@ impl Lab {
                 command.args(["--reuid=tester", "--regid=tester", "--init-groups", "--reset-env", "env"]);
                 command.arg(format!("XDG_RUNTIME_DIR={}", self.user_runtime()));
                 command.args(self.env.iter().map(|(key, value)| format!("{key}={value}")));
-                command.arg("--");
                 command.arg(program.as_ref());
                 command
             }
@@ -183,7 +198,12 @@ impl Lab {
 
     /// `kraft run -d` of the tiny guest, with or without systemd.
     pub fn start_tiny(&self, short: &str, systemd: bool, options: &[&str], words: &[&str]) -> Said {
-        let (name, guest) = (self.name(short), guest("tiny"));
+        self.start_guest("tiny", short, systemd, options, words)
+    }
+
+    /// `kraft run -d` of any guest, with or without systemd.
+    pub fn start_guest(&self, kernel: &str, short: &str, systemd: bool, options: &[&str], words: &[&str]) -> Said {
+        let (name, guest) = (self.name(short), guest(kernel));
         let mut args = vec!["run", "-d", "--name", &name];
         if systemd {
             args.push("--systemd");
@@ -246,6 +266,16 @@ impl Lab {
         seen
     }
 
+    /// A command that follows what the journal has of a machine's unit, the manager's own lines too, since the test began.
+    pub fn journal(&self, short: &str) -> Command {
+        let flag = match self.who {
+            Who::Root => "--unit",
+            Who::Tester => "--user-unit",
+        };
+        let since = format!("--since=@{}", self.began.as_second());
+        self.command("journalctl", ["--follow", "--lines=all", "--output=cat", &since, flag, &self.unit(short)])
+    }
+
     /// Waits until the guest's console has a line.
     #[track_caller]
     pub fn until_console(&self, short: &str, wanted: &str) -> Vec<String> {
@@ -257,7 +287,8 @@ impl Lab {
     #[track_caller]
     pub fn until_event(&self, short: &str, kind: &str, count: usize) -> Value {
         let name = self.name(short);
-        let command = self.command(kraft(), ["events", "-o", "json", "--since", "1h", &name]);
+        let began = self.began.to_string();
+        let command = self.command(kraft(), ["events", "-o", "json", "--since", &began, &name]);
         let seen = std::cell::Cell::new(0);
         let lines = self.until_line(command, &format!("event {count} of kind {kind} of {short}"), |line| {
             let event: Value = serde_json::from_str(line).unwrap_or_default();
@@ -267,6 +298,22 @@ impl Lab {
             seen.get() == count
         });
         lines.last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+    }
+
+    /// The events of this kind so far, since the test began.
+    pub fn events(&self, short: &str, kind: &str) -> Vec<Value> {
+        let (began, now) = (self.began.to_string(), jiff::Timestamp::now().to_string());
+        let args = ["events", "-o", "json", "--since", &began, "--until", &now, &self.name(short)];
+        let text = self.kraft(args).ok();
+        let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("events speak JSON"));
+        events.filter(|event| event["event"] == kind).collect()
+    }
+
+    /// Waits until nothing is left of this world's machines, where that comes after what could be waited for.
+    #[track_caller]
+    pub fn until_gone(&self) {
+        let directories = [self.transient(), self.state().join("machines"), self.runtime()];
+        until_change(&directories, "everything to be gone", || self.leaks().is_empty());
     }
 
     /// The living processes whose command line names one of this world's machines.
@@ -293,23 +340,22 @@ impl Lab {
 
     /// Everything that is left of this world's machines.
     pub fn leaks(&self) -> Vec<String> {
-        let mut leaks: Vec<String> =
-            self.processes().into_iter().map(|(pid, line)| format!("process {pid}: {line}")).collect();
+        // What was killed takes a moment to die.
+        let alive = self.processes().into_iter().filter(|(pid, _)| !process_ends(*pid, SETTLED));
+        let mut leaks: Vec<String> = alive.map(|(pid, line)| format!("process {pid}: {line}")).collect();
         let escaped = self.prefix.replace('-', "\\x2d");
         let units = self.systemctl(["list-units", "--all", "--plain", "--no-legend", "--full"]).ok();
         let ours = |text: &str| text.contains(&self.prefix) || text.contains(&escaped);
         leaks.extend(units.lines().filter(|line| ours(line)).map(|line| format!("unit {line}")));
-        let transient = match self.who {
-            Who::Root => "/run/systemd/transient".to_owned(),
-            Who::Tester => format!("{}/systemd/transient", self.user_runtime()),
-        };
-        let mut directories = vec![PathBuf::from(transient), self.state().join("machines"), self.runtime()];
+        let mut directories = vec![self.transient(), self.state().join("machines"), self.runtime()];
         directories.extend(cgroups("/sys/fs/cgroup".as_ref()));
         for directory in directories {
             for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                if ours(&name) || name.starts_with(".new-") || name.starts_with(".gone-") {
+                // Those of the tests beside this one come and go.
+                let scratch = name.starts_with(".new-") || name.starts_with(".gone-");
+                if ours(&name) || (scratch && !vanishes(&entry.path(), SETTLED)) {
                     leaks.push(entry.path().display().to_string());
                 }
             }
@@ -349,7 +395,8 @@ pub fn kraft() -> PathBuf {
     std::env::var_os("KRAFT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kraft").into(), PathBuf::from)
 }
 
-/// A guest made from the tree's sources.
+/// A guest made from the tree's sources: `tiny`, `tiny32`, and `linux` with its RAM disk `linux.cpio`. The last two are
+/// `vmlinux` and `initramfs` of the directory that `tests/guests/linux/build` prints, put beside the others by tests/run.
 pub fn guest(name: &str) -> String {
     let dir = std::env::var("KRAFT_GUESTS").expect("tests/run says where the guests are");
     let path = Path::new(&dir).join(name);
@@ -397,13 +444,18 @@ fn collect(stream: Option<impl std::io::Read + Send + 'static>) -> mpsc::Receive
 
 /// The exit status, 128+N for a signal; `None` if it was killed at the deadline.
 fn wait(child: &mut Child, within: Duration) -> Option<i32> {
-    use std::os::unix::process::ExitStatusExt as _;
     let ended = process_ends(child.id(), within);
     if !ended {
         let _ = child.kill();
     }
     let status = child.wait().expect("it is our child");
-    ended.then(|| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    ended.then(|| code_of(status))
+}
+
+/// The exit status, 128+N for a signal.
+pub fn code_of(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Waits until a process is gone.
@@ -424,6 +476,45 @@ pub fn process_ends(pid: u32, within: Duration) -> bool {
             Err(errno) => panic!("poll: {errno}"),
         }
     }
+}
+
+/// Waits until something holds that shows as a change in one of these directories.
+#[track_caller]
+pub fn until_change(directories: &[PathBuf], what: &str, holds: impl FnMut() -> bool) {
+    assert!(changes(directories, holds, DEADLINE), "waited {DEADLINE:?} for {what}");
+}
+
+/// Waits until a file is gone.
+fn vanishes(file: &Path, within: Duration) -> bool {
+    let directory = file.parent().expect("it is in a directory").to_path_buf();
+    changes(&[directory], || !file.exists(), within)
+}
+
+fn changes(directories: &[PathBuf], mut holds: impl FnMut() -> bool, within: Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd as _;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("there is inotify");
+    for directory in directories.iter().filter(|directory| directory.exists()) {
+        let interesting = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MODIFY;
+        inotify.add_watch(directory, interesting).expect("a directory can be watched");
+    }
+    let deadline = Instant::now() + within;
+    // Looked at after the watch is set, so that no change falls between.
+    while !holds() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) => return holds(),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => panic!("poll: {errno}"),
+        }
+        let _ = inotify.read_events();
+    }
+    true
 }
 
 /// Sends a signal to a process.

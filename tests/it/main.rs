@@ -2,5 +2,12 @@
 //! that they run in. Each test is a short story with machines of its own; [`lab::Lab`] checks after each that nothing
 //! is left of them.
 
+mod keeper;
 mod lab;
+mod talk;
+
+mod ends;
+mod local;
+mod stop;
 mod systemd;
+mod user;
