@@ -17,7 +17,7 @@ use crate::store::Store;
 /// upgrade needs no new script.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
-    /// The shell
+    /// The shell to complete in
     shell: Shell,
 }
 

@@ -36,22 +36,26 @@ use crate::paths::Scope;
 
 use app::App;
 
+/// What all verbs have is shown apart from what is their own.
+const GLOBAL: &str = "Global options";
+
 /// Run unikernels as systemd services.
 #[derive(Debug, Parser)]
 #[command(name = "kraft", version, disable_help_subcommand = true, max_term_width = 110)]
 #[command(after_help = "Exit codes: the guest's own with run and wait; 125 kraft failed, 126 the VMM cannot be run, \
-                        127 kernel or file not found, 128+N ended by signal N.")]
+                        127 kernel or file not found, 128+N ended by signal N.\n\
+                        `kraft VERB --help` and kraft-VERB(1) tell more of each command.")]
 pub struct Cli {
-    /// Machines of this user, by the user's systemd. The default for everybody but root
-    #[arg(long, global = true, conflicts_with = "system")]
+    /// Your own machines, run by your user manager: the default for everybody but root
+    #[arg(long, global = true, conflicts_with = "system", help_heading = GLOBAL)]
     user: bool,
 
-    /// Machines of the system, by the system's systemd. The default for root
-    #[arg(long, global = true)]
+    /// The system's machines, run by the system manager: the default for root
+    #[arg(long, global = true, help_heading = GLOBAL)]
     system: bool,
 
-    /// How much to say: error, warn, info, debug, trace
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    /// How much kraft says about itself: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", help_heading = GLOBAL)]
     log_level: log::LevelFilter,
 
     #[command(subcommand)]

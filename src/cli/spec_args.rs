@@ -23,15 +23,15 @@ pub(crate) struct SpecArgs {
     #[arg(value_name = "KERNEL", value_hint = clap::ValueHint::FilePath)]
     kernel: PathBuf,
 
-    /// Arguments for the kernel
+    /// Arguments for the kernel; one that begins with '-' is given by --kernel-arg
     #[arg(value_name = "KERNEL-ARGS")]
     arguments: Vec<String>,
 
-    /// Arguments for the application
+    /// Arguments for the application in the guest
     #[arg(value_name = "APP-ARGS", last = true)]
     app_args: Vec<String>,
 
-    /// Run it as a systemd unit
+    /// Run it as a systemd service, kraft-NAME.service
     #[arg(long)]
     pub(crate) systemd: bool,
 
@@ -39,7 +39,7 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) name: Option<MachineName>,
 
-    /// Memory: a number and K, M, G, Ki, Mi or Gi, all binary; at least 1Mi
+    /// The guest's memory: a number and K, M, G, Ki, Mi or Gi, all binary; at least 1Mi
     #[arg(short = 'M', long, value_name = "SIZE", default_value = "64Mi")]
     memory: Bytes,
 
@@ -67,7 +67,7 @@ pub(crate) struct SpecArgs {
     #[arg(short = 'W', long, conflicts_with = "accel")]
     disable_acceleration: bool,
 
-    /// What runs the guest's instructions
+    /// What runs the guest's instructions: KVM, QEMU's translator (tcg), or whichever works, KVM first (auto)
     #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
     accel: Accel,
 
@@ -75,7 +75,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "microvm|q35|pc|virt")]
     machine: Option<MachineType>,
 
-    /// The VMM
+    /// The platform that runs the guest
     #[arg(long, value_name = "qemu", default_value = "qemu")]
     plat: Platform,
 
@@ -87,7 +87,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = ValueParser::new(parse_duration))]
     stop_timeout: Duration,
 
-    /// When it is started again after it ended
+    /// When it is started again after it ended by itself: never, after a failure (at most N times in a row), or always
     #[arg(long, value_name = "no|on-failure[:N]|always", default_value = "no")]
     restart: RestartPolicy,
 
@@ -99,7 +99,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "KEY=VALUE", requires = "systemd")]
     property: Vec<String>,
 
-    /// The slice to put the machine in
+    /// The slice to put the machine in, instead of kraft.slice
     #[arg(long, value_name = "SLICE", requires = "systemd")]
     slice: Option<String>,
 }
