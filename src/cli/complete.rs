@@ -1,5 +1,6 @@
 //! Shell completion, machine names included.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -46,6 +47,11 @@ pub(crate) fn completion(args: &CompletionArgs) -> Outcome {
         .and_then(|text| output::write(&text))
         .map(|()| ExitCode::SUCCESS)
         .map_err(|error| vec![error])
+}
+
+/// Completes words of a fixed set.
+pub(crate) fn words<T: Display + Sync>(words: &'static [T]) -> ArgValueCandidates {
+    ArgValueCandidates::new(|| words.iter().map(|word| CompletionCandidate::new(word.to_string())).collect())
 }
 
 /// Completes machine names.

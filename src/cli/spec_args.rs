@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::ValueParser;
 
-use super::names;
+use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::machine::{
@@ -15,6 +15,9 @@ use crate::machine::{
 };
 use crate::paths;
 use crate::systemd;
+
+/// The restart policies, as completion offers them.
+pub(crate) const POLICIES: [&str; 3] = ["no", "on-failure", "always"];
 
 /// What a machine is.
 #[derive(Debug, Args)]
@@ -68,19 +71,19 @@ pub(crate) struct SpecArgs {
     disable_acceleration: bool,
 
     /// What runs the guest's instructions: KVM, QEMU's translator (tcg), or whichever works, KVM first (auto)
-    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
+    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto", add = complete::words(Accel::ALL))]
     accel: Accel,
 
     /// The machine type; chosen by what the kernel needs if not given
-    #[arg(long, value_name = "microvm|q35|pc|virt")]
+    #[arg(long, value_name = "microvm|q35|pc|virt", add = complete::words(MachineType::ALL))]
     machine: Option<MachineType>,
 
     /// The platform that runs the guest
-    #[arg(long, value_name = "qemu", default_value = "qemu")]
+    #[arg(long, value_name = "qemu", default_value = "qemu", add = complete::words(Platform::ALL))]
     plat: Platform,
 
     /// The guest's architecture; the kernel's if not given
-    #[arg(short = 'm', long, value_name = "x86_64|arm64")]
+    #[arg(short = 'm', long, value_name = "x86_64|arm64", add = complete::words(Arch::ALL))]
     arch: Option<Arch>,
 
     /// How long the guest may take to shut down before it is ended
@@ -88,7 +91,7 @@ pub(crate) struct SpecArgs {
     stop_timeout: Duration,
 
     /// When it is started again after it ended by itself: never, after a failure (at most N times in a row), or always
-    #[arg(long, value_name = "no|on-failure[:N]|always", default_value = "no")]
+    #[arg(long, value_name = "no|on-failure[:N]|always", default_value = "no", add = complete::words(&POLICIES))]
     restart: RestartPolicy,
 
     /// Label the machine; may be repeated

@@ -7,8 +7,8 @@ use clap::builder::ValueParser;
 
 use super::app::App;
 use super::each::{Targets, each};
-use super::spec_args::labels;
-use super::{Outcome, output};
+use super::spec_args::{POLICIES, labels};
+use super::{Outcome, complete, output};
 use crate::error::Error;
 use crate::machine::{Bytes, Changes, Progress, RestartPolicy, parse_duration};
 use crate::systemd;
@@ -30,7 +30,7 @@ pub(crate) struct UpdateArgs {
     cpus: Option<u32>,
 
     /// When it is started again after it ended by itself
-    #[arg(long, value_name = "no|on-failure[:N]|always")]
+    #[arg(long, value_name = "no|on-failure[:N]|always", add = complete::words(&POLICIES))]
     restart: Option<RestartPolicy>,
 
     /// How long the guest may take to shut down before it is ended
