@@ -10,8 +10,8 @@ packages_of() {
   case $1 in
     build) echo gcc libc6-dev make binutils ;;
     run) echo qemu-system-x86 ;;
-    lab) echo systemd systemd-container dbus dbus-user-session polkitd libpam-systemd util-linux iproute2 procps passwd ;;
-    test) echo busybox-static cpio xz-utils zstd nftables jq mmdebstrap man-db mandoc bash-completion ;;
+    lab) echo systemd systemd-container dbus dbus-user-session polkitd libpam-systemd util-linux procps passwd ;;
+    tests) echo busybox-static cpio xz-utils zstd mmdebstrap mandoc shellcheck python3-pip ;;
     *) die "no such set of packages: $1" ;;
   esac
 }
@@ -75,7 +75,7 @@ use_backports() {
 # Where there is no apt: say what is missing, by the programs that are looked for.
 require_programs() {
   local program missing=()
-  for program in gcc make ld objcopy qemu-system-x86_64 systemd-nspawn dbus-daemon nsenter setpriv ip useradd; do
+  for program in gcc make ld objcopy qemu-system-x86_64 systemd-nspawn dbus-daemon nsenter setpriv useradd; do
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing+=("$program")
   done
   [ ${#missing[@]} = 0 ] ||
