@@ -3,7 +3,7 @@
 //!
 //! `KRAFT_BLESS=1 cargo test --test man` rewrites what is between the markers. The prose is a person's.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
