@@ -1,5 +1,6 @@
 //! Shell completion, machine names included.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -17,7 +18,7 @@ use crate::store::Store;
 /// upgrade needs no new script.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
-    /// The shell
+    /// The shell to complete in
     shell: Shell,
 }
 
@@ -46,6 +47,11 @@ pub(crate) fn completion(args: &CompletionArgs) -> Outcome {
         .and_then(|text| output::write(&text))
         .map(|()| ExitCode::SUCCESS)
         .map_err(|error| vec![error])
+}
+
+/// Completes words of a fixed set.
+pub(crate) fn words<T: Display + Sync>(words: &'static [T]) -> ArgValueCandidates {
+    ArgValueCandidates::new(|| words.iter().map(|word| CompletionCandidate::new(word.to_string())).collect())
 }
 
 /// Completes machine names.

@@ -25,8 +25,8 @@ use crate::platform::qemu::kvm::{self, Kvm};
 /// Ends with 0 if machines can be run by systemd, else with 125.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// The form: text, or JSON
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Targets {
     #[arg(long, conflicts_with = "machines")]
     all: bool,
 
-    /// With --all, only those that systemd runs; with names, insist on it
+    /// Only machines that systemd runs: with --all the others are left alone, with names they are an error
     #[arg(long)]
     systemd: bool,
 }

@@ -7,28 +7,30 @@ use super::Outcome;
 use super::app::App;
 use super::complete;
 use super::logs::moment;
-use super::output;
+use super::output::{self, Reader};
 use crate::error::{Error, Result};
 use crate::lifecycle::{EventLine, EventLog};
 use crate::machine::{MachineName, Selector};
 
 /// Show what happens to machines, as it happens
+///
+/// With --since also what happened before, at most back to when the host was started.
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
     /// Only these machines, by name or by the beginning of an id
     #[arg(value_name = "MACHINE", add = complete::machines())]
     machines: Vec<Selector>,
 
-    /// Begin with what happened since this moment: a time, or how long ago, such as 10min
+    /// First what happened since this moment: a time such as 2026-11-21T08:00:00Z, or how long ago, such as 10min
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
 
-    /// Stop at this moment: with a time that has passed, show what happened and end
+    /// Only what happened up to this moment, then end
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
 
-    /// The form: text, or one JSON object a line
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    /// The form of the output: text, or one JSON object a line
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
 }
 
@@ -57,10 +59,13 @@ fn show(app: &App, args: &EventsArgs) -> Result<()> {
             break;
         }
         if only.is_empty() || only.contains(&event.name) {
-            output::line(match args.output {
+            let line = match args.output {
                 Form::Text => sentence(&event),
                 Form::Json => serde_json::to_string(&event).map_err(|e| Error::new(e.to_string()))?,
-            })?;
+            };
+            if output::offer(&format!("{line}\n"))? == Reader::Gone {
+                break;
+            }
         }
     }
     Ok(())

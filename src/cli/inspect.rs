@@ -19,9 +19,15 @@ pub(crate) struct InspectArgs {
     #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
     machines: Vec<Selector>,
 
-    /// The form
-    #[arg(short, long, value_enum, default_value_t = Format::Json)]
-    output: Format,
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Json)]
+    output: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Json,
+    Yaml,
 }
 
 /// One machine as JSON shows it. Stable: fields are added, never changed.
@@ -52,7 +58,11 @@ pub(crate) fn inspect(app: &App, args: &InspectArgs) -> Outcome {
             Err(error) => errors.push(error),
         }
     }
-    if let Err(error) = output::value(args.output, &found) {
+    let format = match args.output {
+        Form::Json => Format::Json,
+        Form::Yaml => Format::Yaml,
+    };
+    if let Err(error) = output::value(format, &found) {
         errors.push(error);
     }
     if errors.is_empty() { Ok(std::process::ExitCode::SUCCESS) } else { Err(errors) }

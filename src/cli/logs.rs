@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::app::App;
 use super::complete;
-use super::output;
+use super::output::{self, Reader};
 use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, MachineName, Selector, parse_duration};
 
@@ -22,11 +22,11 @@ pub(crate) struct LogsArgs {
     #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
     machines: Vec<Selector>,
 
-    /// Go on with what comes, restarts included
+    /// Go on with what comes, across restarts, until Ctrl-C or the machine's removal
     #[arg(short, long)]
     follow: bool,
 
-    /// Only the last so many lines
+    /// Only the last N lines
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<u64>,
 
@@ -42,12 +42,12 @@ pub(crate) struct LogsArgs {
     #[arg(short, long)]
     timestamps: bool,
 
-    /// Do not put the names of several machines in front of their lines
+    /// With several machines, do not put their names in front of the lines
     #[arg(long)]
     no_prefix: bool,
 
-    /// The form: text, or one JSON object a line
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    /// The form of the output: text, or one JSON object a line
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
 }
 
@@ -99,7 +99,9 @@ pub(crate) fn logs(app: &App, args: &LogsArgs) -> Outcome {
     let result = match &names[..] {
         [name] => app.service_of(name).and_then(|service| service.logs(name, &query)).and_then(|lines| {
             for line in lines {
-                printer.print(name, &line?)?;
+                if printer.print(name, &line?)? == Reader::Gone {
+                    break;
+                }
             }
             Ok(())
         }),
@@ -130,7 +132,9 @@ fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer
     drop(send);
     if query.follow {
         for (name, line) in lines {
-            printer.print(&name, &line?)?;
+            if printer.print(&name, &line?)? == Reader::Gone {
+                break;
+            }
         }
         return Ok(());
     }
@@ -139,7 +143,12 @@ fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer
         all.push((name, line?));
     }
     all.sort_by_key(|(_, line)| line.at);
-    all.iter().try_for_each(|(name, line)| printer.print(name, line))
+    for (name, line) in &all {
+        if printer.print(name, line)? == Reader::Gone {
+            break;
+        }
+    }
+    Ok(())
 }
 
 struct Printer {
@@ -150,15 +159,16 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&self, name: &MachineName, line: &LogLine) -> Result<()> {
+    fn print(&self, name: &MachineName, line: &LogLine) -> Result<Reader> {
         let text = String::from_utf8_lossy(&line.text);
         if self.form == Form::Json {
             let line = Line { time: line.at, machine: name, message: text.into_owned() };
-            return output::line(serde_json::to_string(&line).map_err(|e| Error::new(e.to_string()))?);
+            let line = serde_json::to_string(&line).map_err(|e| Error::new(e.to_string()))?;
+            return output::offer(&format!("{line}\n"));
         }
         let prefix = self.width.map_or_else(String::new, |width| format!("{name:width$} | "));
         let stamp = if self.timestamps { format!("{:.6} ", line.at) } else { String::new() };
-        output::line(format_args!("{prefix}{stamp}{text}"))
+        output::offer(&format!("{prefix}{stamp}{text}\n"))
     }
 }
 

@@ -36,32 +36,39 @@ use crate::paths::Scope;
 
 use app::App;
 
+/// What all verbs have is shown apart from what is their own.
+const GLOBAL: &str = "Global options";
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// Run unikernels as systemd services.
 #[derive(Debug, Parser)]
 #[command(name = "kraft", version, disable_help_subcommand = true, max_term_width = 110)]
 #[command(after_help = "Exit codes: the guest's own with run and wait; 125 kraft failed, 126 the VMM cannot be run, \
-                        127 kernel or file not found, 128+N ended by signal N.")]
+                        127 kernel or file not found, 128+N ended by signal N.\n\
+                        `kraft VERB --help` and kraft-VERB(1) tell more of each command.")]
 pub struct Cli {
-    /// Machines of this user, by the user's systemd. The default for everybody but root
-    #[arg(long, global = true, conflicts_with = "system")]
+    /// Your own machines, run by your user manager: the default for everybody but root
+    #[arg(long, global = true, conflicts_with = "system", help_heading = GLOBAL)]
     user: bool,
 
-    /// Machines of the system, by the system's systemd. The default for root
-    #[arg(long, global = true)]
+    /// The system's machines, run by the system manager: the default for root
+    #[arg(long, global = true, help_heading = GLOBAL)]
     system: bool,
 
-    /// How much to say: error, warn, info, debug, trace
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    /// How much kraft says about itself: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", help_heading = GLOBAL,
+        add = complete::words(&LEVELS))]
     log_level: log::LevelFilter,
 
     #[command(subcommand)]
     verb: Verb,
 }
 
-/// What can be done.
+/// What can be done. Aliases are hidden, as completion offers one name for a verb and would take the shorter.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    #[command(visible_alias = "r")]
+    #[command(alias = "r", after_help = "`kraft r` is the same.")]
     Run(run::RunArgs),
     Create(create::CreateArgs),
     Start(start::StartArgs),
@@ -70,16 +77,16 @@ enum Verb {
     Kill(kill::KillArgs),
     Pause(pause::PauseArgs),
     Unpause(pause::UnpauseArgs),
-    #[command(visible_alias = "remove")]
+    #[command(alias = "remove", after_help = "`kraft remove` is the same.")]
     Rm(rm::RmArgs),
     Wait(wait::WaitArgs),
     Update(update::UpdateArgs),
-    #[command(visible_alias = "ls")]
+    #[command(alias = "ls", after_help = "`kraft ls` is the same.")]
     Ps(ps::PsArgs),
     Inspect(inspect::InspectArgs),
-    #[command(visible_alias = "log")]
+    #[command(alias = "log", after_help = "`kraft log` is the same.")]
     Logs(logs::LogsArgs),
-    #[command(visible_alias = "event")]
+    #[command(alias = "event", after_help = "`kraft event` is the same.")]
     Events(events::EventsArgs),
     Version(version::VersionArgs),
     Doctor(doctor::DoctorArgs),

@@ -20,12 +20,27 @@ pub(crate) enum Format {
     Yaml,
 }
 
-/// Writes text to standard output. A reader that has had enough ends the program quietly and well.
+/// Whether anybody still reads standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// As far as we know.
+    There,
+    /// It has had enough: `kraft logs -f web | head`.
+    Gone,
+}
+
+/// Writes text to standard output, for verbs that do as much whether it is read or not.
 pub(crate) fn write(text: &str) -> Result<()> {
+    offer(text).map(drop)
+}
+
+/// Writes text to standard output, for verbs that end when nobody reads it any more.
+pub(crate) fn offer(text: &str) -> Result<Reader> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|e| e.into_error().context("cannot write to standard output")),
+        Ok(()) => Ok(Reader::There),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(e) => Err(e.into_error().context("cannot write to standard output")),
     }
 }
 

@@ -8,6 +8,8 @@ use super::each::{Targets, each};
 use crate::machine::{Event, Next, State, next};
 
 /// Pause machines
+///
+/// The guest stands still and keeps its memory; its unit stays active.
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     #[command(flatten)]

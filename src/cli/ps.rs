@@ -35,8 +35,8 @@ pub(crate) struct PsArgs {
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
 
-    /// The form
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Format::Table)]
     output: Format,
 
     /// Do not shorten what is long

@@ -11,6 +11,8 @@ use super::each::{Targets, each};
 use crate::machine::{StopMode, parse_duration};
 
 /// Stop machines and start them again
+///
+/// One that does not run is started.
 #[derive(Debug, Args)]
 pub(crate) struct RestartArgs {
     #[command(flatten)]

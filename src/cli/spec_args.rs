@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::ValueParser;
 
-use super::names;
+use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::machine::{
@@ -16,6 +16,9 @@ use crate::machine::{
 use crate::paths;
 use crate::systemd;
 
+/// The restart policies, as completion offers them.
+pub(crate) const POLICIES: [&str; 3] = ["no", "on-failure", "always"];
+
 /// What a machine is.
 #[derive(Debug, Args)]
 pub(crate) struct SpecArgs {
@@ -23,15 +26,15 @@ pub(crate) struct SpecArgs {
     #[arg(value_name = "KERNEL", value_hint = clap::ValueHint::FilePath)]
     kernel: PathBuf,
 
-    /// Arguments for the kernel
+    /// Arguments for the kernel; one that begins with '-' is given by --kernel-arg
     #[arg(value_name = "KERNEL-ARGS")]
     arguments: Vec<String>,
 
-    /// Arguments for the application
+    /// Arguments for the application in the guest
     #[arg(value_name = "APP-ARGS", last = true)]
     app_args: Vec<String>,
 
-    /// Run it as a systemd unit
+    /// Run it as a systemd service, kraft-NAME.service
     #[arg(long)]
     pub(crate) systemd: bool,
 
@@ -39,7 +42,7 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) name: Option<MachineName>,
 
-    /// Memory: a number and K, M, G, Ki, Mi or Gi, all binary; at least 1Mi
+    /// The guest's memory: a number and K, M, G, Ki, Mi or Gi, all binary; at least 1Mi
     #[arg(short = 'M', long, value_name = "SIZE", default_value = "64Mi")]
     memory: Bytes,
 
@@ -67,28 +70,28 @@ pub(crate) struct SpecArgs {
     #[arg(short = 'W', long, conflicts_with = "accel")]
     disable_acceleration: bool,
 
-    /// What runs the guest's instructions
-    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
+    /// What runs the guest's instructions: KVM, QEMU's translator (tcg), or whichever works, KVM first (auto)
+    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto", add = complete::words(Accel::ALL))]
     accel: Accel,
 
     /// The machine type; chosen by what the kernel needs if not given
-    #[arg(long, value_name = "microvm|q35|pc|virt")]
+    #[arg(long, value_name = "microvm|q35|pc|virt", add = complete::words(MachineType::ALL))]
     machine: Option<MachineType>,
 
-    /// The VMM
-    #[arg(long, value_name = "qemu", default_value = "qemu")]
+    /// The platform that runs the guest
+    #[arg(long, value_name = "qemu", default_value = "qemu", add = complete::words(Platform::ALL))]
     plat: Platform,
 
     /// The guest's architecture; the kernel's if not given
-    #[arg(short = 'm', long, value_name = "x86_64|arm64")]
+    #[arg(short = 'm', long, value_name = "x86_64|arm64", add = complete::words(Arch::ALL))]
     arch: Option<Arch>,
 
     /// How long the guest may take to shut down before it is ended
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = ValueParser::new(parse_duration))]
     stop_timeout: Duration,
 
-    /// When it is started again after it ended
-    #[arg(long, value_name = "no|on-failure[:N]|always", default_value = "no")]
+    /// When it is started again after it ended by itself: never, after a failure (at most N times in a row), or always
+    #[arg(long, value_name = "no|on-failure[:N]|always", default_value = "no", add = complete::words(&POLICIES))]
     restart: RestartPolicy,
 
     /// Label the machine; may be repeated
@@ -99,7 +102,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "KEY=VALUE", requires = "systemd")]
     property: Vec<String>,
 
-    /// The slice to put the machine in
+    /// The slice to put the machine in, instead of kraft.slice
     #[arg(long, value_name = "SLICE", requires = "systemd")]
     slice: Option<String>,
 }

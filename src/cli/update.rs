@@ -7,13 +7,13 @@ use clap::builder::ValueParser;
 
 use super::app::App;
 use super::each::{Targets, each};
-use super::spec_args::labels;
-use super::{Outcome, output};
+use super::spec_args::{POLICIES, labels};
+use super::{Outcome, complete, output};
 use crate::error::Error;
 use crate::machine::{Bytes, Changes, Progress, RestartPolicy, parse_duration};
 use crate::systemd;
 
-/// Change machines
+/// Change settings of machines
 ///
 /// What cannot be changed while the guest runs counts from the next start on; kraft says so.
 #[derive(Debug, Args)]
@@ -29,11 +29,11 @@ pub(crate) struct UpdateArgs {
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
 
-    /// When it is started again after it ended
-    #[arg(long, value_name = "no|on-failure[:N]|always")]
+    /// When it is started again after it ended by itself
+    #[arg(long, value_name = "no|on-failure[:N]|always", add = complete::words(&POLICIES))]
     restart: Option<RestartPolicy>,
 
-    /// How long the guest may take to shut down
+    /// How long the guest may take to shut down before it is ended
     #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration))]
     stop_timeout: Option<Duration>,
 

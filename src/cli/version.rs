@@ -10,8 +10,8 @@ use super::output::{self, Format};
 /// Show the version
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {
-    /// The form
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 

@@ -11,9 +11,10 @@ use super::{Outcome, output};
 use crate::error::{Error, Kind, Result};
 use crate::machine::Selector;
 
-/// Wait until machines end, print their exit codes, and end with the last one's
+/// Wait until machines end and print their exit codes
 ///
-/// A machine that has ended already counts with its last exit code; one that its policy starts again has not ended.
+/// Ends with the exit code of the machine that was named last. A machine that has ended already counts with its last
+/// exit code; one that its policy starts again has not ended.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     /// Machines, by name or by the beginning of an id
