@@ -18,7 +18,10 @@ use super::output;
 use crate::error::{Context as _, Error, IntoError as _, Result};
 use crate::machine::Arch;
 use crate::paths::{self, Paths, Scope, find_program};
-use crate::platform::qemu::kvm::{self, Kvm};
+use crate::platform::qemu::{
+    self,
+    kvm::{self, Kvm},
+};
 
 /// Show what works on this host, and the cure for what does not
 ///
@@ -233,21 +236,16 @@ fn kvm(kvm: Kvm) -> Check {
 }
 
 fn qemu() -> Check {
-    const ALL: [&str; 3] = ["qemu-system-x86_64", "qemu-system-x86_64-microvm", "qemu-system-aarch64"];
-    let found: Vec<String> =
-        ALL.iter().filter_map(|name| find_program(Path::new(name))).map(|path| path.display().to_string()).collect();
-    let own: &[&str] = match Arch::host() {
-        Some(Arch::X86_64) => &["qemu-system-x86_64", "qemu-system-x86_64-microvm"],
-        Some(Arch::Arm64) => &["qemu-system-aarch64"],
-        None => &ALL,
-    };
+    let found: Vec<(Arch, String)> =
+        Arch::ALL.iter().filter_map(|&arch| Some((arch, qemu::find(arch)?.path.display().to_string()))).collect();
+    let paths = found.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>().join(", ");
     let cure = "install QEMU: `apt install qemu-system-x86` (or qemu-system-arm), `dnf install qemu-kvm`";
     if found.is_empty() {
         Check::fail("QEMU", "none found", cure)
-    } else if own.iter().any(|name| find_program(Path::new(name)).is_some()) {
-        Check::ok("QEMU", found.join(", "))
+    } else if Arch::host().is_none_or(|host| found.iter().any(|(arch, _)| *arch == host)) {
+        Check::ok("QEMU", paths)
     } else {
-        Check::warn("QEMU", format!("none for this host's architecture, only {}", found.join(", ")), cure)
+        Check::warn("QEMU", format!("none for this host's architecture, only {paths}"), cure)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Starting a detached runner and waiting until it says READY=1, on a notify socket of our own.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -24,7 +25,13 @@ pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
     let cannot = || format!("cannot start {name}");
     let runtime = store.make_runtime(name).with_context(cannot)?;
     let (socket, address) = listen(&runtime).with_context(cannot)?;
-    let stderr = std::fs::File::create(store.directory(name).join("runner.log")).with_context(cannot)?;
+    let stderr = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(store.runner_log(name))
+        .with_context(cannot)?;
     let mut command = process::command(paths::own_executable()?);
     command.arg("runner").arg(name.as_str());
     command.env("NOTIFY_SOCKET", address);
@@ -115,7 +122,7 @@ fn why(store: &Store, name: &MachineName, code: i32) -> Error {
     };
     let recorded = store.last_exit(name).ok().flatten().filter(|exit| exit.reason == Reason::StartFailed);
     let detail = recorded.map(|exit| exit.detail).or_else(|| {
-        let text = std::fs::read_to_string(store.directory(name).join("runner.log")).ok()?;
+        let text = std::fs::read_to_string(store.runner_log(name)).ok()?;
         Some(text.trim().lines().last()?.trim_start_matches("error: ").to_owned())
     });
     Error::of(

@@ -4,6 +4,7 @@
 //! STATE/machines/NAME/machine.toml     the record: what was asked           written by create, update
 //! STATE/machines/NAME/exit.json        how it ended the last time           written by the runner, its sweep
 //! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
+//! STATE/machines/NAME/runner.log       what the runner said, with the local manager
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
@@ -36,6 +37,7 @@ use crate::paths::Paths;
 const RECORD: &str = "machine.toml";
 const EXIT: &str = "exit.json";
 const CONSOLE: &str = "console.log";
+const RUNNER_LOG: &str = "runner.log";
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
 
@@ -233,6 +235,11 @@ impl Store {
     /// Where the local manager keeps the machine's console.
     pub fn console_log(&self, name: &MachineName) -> PathBuf {
         self.directory(name).join(CONSOLE)
+    }
+
+    /// Where a detached runner of the local manager says what it has to say.
+    pub fn runner_log(&self, name: &MachineName) -> PathBuf {
+        self.directory(name).join(RUNNER_LOG)
     }
 
     /// The directory of a machine's record.
