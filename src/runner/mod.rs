@@ -5,6 +5,7 @@
 //! through here on their way into the console log.
 
 mod console;
+mod drain;
 mod notify;
 mod oom;
 mod signals;
@@ -73,6 +74,11 @@ fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, 
             .and_then(|console| Supervisor { store, record, status: &mut status, signals, notifier }.run(console));
         outcome.unwrap_or_else(|error| never_ran(&error))
     };
+    if mode == ConsoleMode::Inherit
+        && let Err(error) = drain::drained(std::io::stdout())
+    {
+        log::debug!("{error}");
+    }
     notifier.ended(&exit);
     match lifecycle::finish(store, record, &mut status, exit.clone()) {
         Ok(Verdict::Restart | Verdict::Final) => {}

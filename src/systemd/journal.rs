@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, Record};
 use crate::paths::Scope;
 
+/// What a unit's processes write on their standard streams.
+const STDOUT: &str = "_TRANSPORT=stdout";
+
 /// Which of the lines that a query asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part<'a> {
@@ -63,15 +66,22 @@ pub(super) fn arguments(record: &Record, scope: Scope, query: &LogQuery, part: P
     }
     arguments.extend(query.until.map(|at| format!("--until=@{}", seconds(at))));
     // The console is what the runner's standard output gets; its own words come by the native protocol.
-    arguments.push("_TRANSPORT=stdout".into());
+    arguments.push(STDOUT.into());
     match scope {
         Scope::System => {
             arguments.push(format!("_SYSTEMD_UNIT={service}"));
             arguments.push(format!("KRAFT_ID={}", record.id));
         }
         Scope::User => {
-            arguments.push(format!("_SYSTEMD_USER_UNIT={service}"));
-            arguments.push(format!("_UID={}", rustix::process::geteuid().as_raw()));
+            // journald finds the user's unit by looking at the process. One that is gone by then has no unit, and is
+            // known by what the unit has it call itself.
+            let uid = format!("_UID={}", rustix::process::geteuid().as_raw());
+            arguments.extend([format!("_SYSTEMD_USER_UNIT={service}"), uid.clone(), "+".into()]);
+            arguments.extend([
+                STDOUT.into(),
+                format!("SYSLOG_IDENTIFIER={}", unit::identifier(&record.spec.name)),
+                uid,
+            ]);
         }
     }
     arguments

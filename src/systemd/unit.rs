@@ -40,6 +40,11 @@ pub(super) fn service_name(name: &MachineName) -> String {
     format!("kraft-{name}.service")
 }
 
+/// What a machine calls itself in the journal.
+pub(super) fn identifier(name: &MachineName) -> String {
+    format!("kraft-{name}")
+}
+
 /// The machine that a service runs, if it is one of ours and not a helper's.
 pub(super) fn machine_of(service: &str) -> Option<MachineName> {
     service.strip_prefix("kraft-")?.strip_suffix(".service")?.parse().ok()
@@ -171,7 +176,7 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         required("StandardInput", "null"),
         required("StandardOutput", "journal"),
         required("StandardError", "journal"),
-        optional("SyslogIdentifier", format!("kraft-{name}")),
+        optional("SyslogIdentifier", identifier(name)),
         // The user manager takes these and does nothing.
         optional("LogExtraFields", log_fields(record)),
         // A console is not to be dropped.

@@ -311,6 +311,26 @@ fn no_start_limit_is_ever_hit() {
 }
 
 #[test]
+fn lines_are_whole_while_the_journal_is_busy() {
+    let lab = Lab::new("busy");
+    for short in ["flood", "torrent"] {
+        lab.run_tiny(short, &[], &["flood"]);
+    }
+    let (name, tiny) = (lab.name("web"), guest("tiny"));
+    for _ in 0..8 {
+        let said = lab.kraft(Keeper::Systemd.attached(&["--rm", "--name", &name], &tiny, &["lines=500", "exit=0"]));
+        assert_eq!(said.ok().lines().count(), 501);
+    }
+    // What ends while nobody looks is read whole right after.
+    for _ in 0..4 {
+        lab.run_tiny("web", &[], &["lines=500", "exit=0"]);
+        lab.kraft(["wait", &name]).ok();
+        assert_eq!(lab.kraft(["logs", &name]).ok().lines().count(), 501);
+        lab.kraft(["rm", &name]).ok();
+    }
+}
+
+#[test]
 fn ctrl_c_detaches_from_what_systemd_runs() {
     let lab = Lab::new("detach");
     let (name, tiny) = (lab.name("web"), guest("tiny"));
