@@ -2,5 +2,6 @@
 //! that they run in. Each test is a short story with machines of its own; [`lab::Lab`] checks after each that nothing
 //! is left of them.
 
+mod faults;
 mod lab;
 mod systemd;
