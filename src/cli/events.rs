@@ -7,7 +7,7 @@ use super::Outcome;
 use super::app::App;
 use super::complete;
 use super::logs::moment;
-use super::output;
+use super::output::{self, Reading};
 use crate::error::{Error, Result};
 use crate::lifecycle::{EventLine, EventLog};
 use crate::machine::{MachineName, Selector};
@@ -57,10 +57,13 @@ fn show(app: &App, args: &EventsArgs) -> Result<()> {
             break;
         }
         if only.is_empty() || only.contains(&event.name) {
-            output::line(match args.output {
+            let line = match args.output {
                 Form::Text => sentence(&event),
                 Form::Json => serde_json::to_string(&event).map_err(|e| Error::new(e.to_string()))?,
-            })?;
+            };
+            if output::next_line(line)? == Reading::Over {
+                break;
+            }
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::app::App;
 use super::complete;
-use super::output;
+use super::output::{self, Reading};
 use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, MachineName, Selector, parse_duration};
 
@@ -99,7 +99,9 @@ pub(crate) fn logs(app: &App, args: &LogsArgs) -> Outcome {
     let result = match &names[..] {
         [name] => app.service_of(name).and_then(|service| service.logs(name, &query)).and_then(|lines| {
             for line in lines {
-                printer.print(name, &line?)?;
+                if printer.print(name, &line?)? == Reading::Over {
+                    break;
+                }
             }
             Ok(())
         }),
@@ -130,7 +132,9 @@ fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer
     drop(send);
     if query.follow {
         for (name, line) in lines {
-            printer.print(&name, &line?)?;
+            if printer.print(&name, &line?)? == Reading::Over {
+                break;
+            }
         }
         return Ok(());
     }
@@ -139,7 +143,12 @@ fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer
         all.push((name, line?));
     }
     all.sort_by_key(|(_, line)| line.at);
-    all.iter().try_for_each(|(name, line)| printer.print(name, line))
+    for (name, line) in &all {
+        if printer.print(name, line)? == Reading::Over {
+            break;
+        }
+    }
+    Ok(())
 }
 
 struct Printer {
@@ -150,15 +159,15 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&self, name: &MachineName, line: &LogLine) -> Result<()> {
+    fn print(&self, name: &MachineName, line: &LogLine) -> Result<Reading> {
         let text = String::from_utf8_lossy(&line.text);
         if self.form == Form::Json {
             let line = Line { time: line.at, machine: name, message: text.into_owned() };
-            return output::line(serde_json::to_string(&line).map_err(|e| Error::new(e.to_string()))?);
+            return output::next_line(serde_json::to_string(&line).map_err(|e| Error::new(e.to_string()))?);
         }
         let prefix = self.width.map_or_else(String::new, |width| format!("{name:width$} | "));
         let stamp = if self.timestamps { format!("{:.6} ", line.at) } else { String::new() };
-        output::line(format_args!("{prefix}{stamp}{text}"))
+        output::next_line(format_args!("{prefix}{stamp}{text}"))
     }
 }
 

@@ -29,6 +29,26 @@ pub(crate) fn write(text: &str) -> Result<()> {
     }
 }
 
+/// Whether somebody still reads what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As far as can be told.
+    GoesOn,
+    /// The other end of the pipe is closed: there is nobody to go on for.
+    Over,
+}
+
+/// Writes one of many lines, of which the next may be long in coming.
+pub(crate) fn next_line(text: impl std::fmt::Display) -> Result<Reading> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reading::Over),
+        result => {
+            result.map(|()| Reading::GoesOn).map_err(|e| e.into_error().context("cannot write to standard output"))
+        }
+    }
+}
+
 /// Writes one line.
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<()> {
     write(&format!("{text}\n"))
