@@ -5,7 +5,7 @@ mod logs;
 mod stop;
 mod watch;
 
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::lifecycle::{self, Cause, EventKind, EventLog};
 use crate::machine::{
     Change, Changes, Event, Liveness, LogQuery, Logs, MachineName, MachineService, Manager, Next, Phase, Progress,
@@ -54,6 +54,15 @@ impl LocalService {
                     .unwrap_or_else(|problem| View::new(known, Liveness::Down, None, None).with_problem(problem)))
             })
             .unwrap_or_else(|problem| View::unknown(name.clone(), problem))
+    }
+
+    /// The machine, if its condition can be told.
+    fn known(&self, name: &MachineName) -> Result<View> {
+        let view = self.get(name)?;
+        match view.problem {
+            Some(problem) => Err(problem),
+            None => Ok(view),
+        }
     }
 
     fn control(&self, view: &View) -> Result<Box<dyn platform::Control>> {
@@ -110,7 +119,7 @@ impl MachineService for LocalService {
     }
 
     fn start(&self, name: &MachineName) -> Result<View> {
-        let view = self.get(name)?;
+        let view = self.known(name).with_context(|| format!("cannot start {name}"))?;
         match next(view.state, Event::Start).map_err(|denied| denied.into_error(name))? {
             Next::Already => Ok(view),
             Next::To(_) if view.state == State::Paused => {
@@ -129,7 +138,7 @@ impl MachineService for LocalService {
     }
 
     fn pause(&self, name: &MachineName) -> Result<View> {
-        let view = self.get(name)?;
+        let view = self.known(name).with_context(|| format!("cannot pause {name}"))?;
         match next(view.state, Event::Pause).map_err(|denied| denied.into_error(name))? {
             Next::Already => Ok(view),
             Next::To(_) => {
@@ -157,11 +166,17 @@ impl MachineService for LocalService {
 
     fn delete(&self, name: &MachineName) -> Result<()> {
         // A record that cannot be read does not keep the machine from being removed.
-        let record = self.store.read(name).ok();
-        if self.store.runner(name)?.is_some() {
-            stop::stop(&self.store, name, StopMode::Force).with_context(|| format!("cannot stop {name}"))?;
-        }
+        let record = match self.store.read(name) {
+            Ok(record) => Some(record),
+            Err(error) if error.kind() == Kind::Newer => return Err(error.context(format!("cannot remove {name}"))),
+            Err(_) => None,
+        };
+        let stop = || stop::stop(&self.store, name, StopMode::Force).with_context(|| format!("cannot stop {name}"));
+        stop()?;
         self.store.remove(name)?;
+        // A runner that was starting meanwhile either is seen here, or sees that its record is gone.
+        stop()?;
+        self.store.remove_runtime(name)?;
         if let Some(record) = record {
             EventLog::of(&self.store).append(EventKind::Remove, &record, None);
         }
@@ -170,7 +185,7 @@ impl MachineService for LocalService {
 
     fn get(&self, name: &MachineName) -> Result<View> {
         match self.store.read(name) {
-            Err(error) if error.kind() == crate::error::Kind::NoSuchMachine => Err(error),
+            Err(error) if error.kind() == Kind::NoSuchMachine => Err(error),
             _ => Ok(self.view_of(name)),
         }
     }
