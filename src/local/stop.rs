@@ -17,7 +17,10 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// Stops the machine. One that is down is a success.
 pub(super) fn stop(store: &Store, name: &MachineName, mode: StopMode) -> Result<()> {
     let Some(runner) = runner(store, name)? else { return Ok(()) };
-    store.request_stop(name, mode)?;
+    // Without the word the machine still stops, if not in the way that was asked for.
+    if let Err(error) = store.request_stop(name, mode) {
+        log::warn!("cannot tell the runner of {name} how to stop: {error}");
+    }
     signal(&runner, Signal::TERM)?;
     // A record that cannot be read must not keep the guest alive.
     let own = store.read(name).map_or(Duration::from_secs(10), |record| record.spec.stop_timeout());
