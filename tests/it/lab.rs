@@ -187,7 +187,6 @@ impl Lab {
                 command.args(["--reuid=tester", "--regid=tester", "--init-groups", "--reset-env", "env"]);
                 command.arg(format!("XDG_RUNTIME_DIR={}", self.user_runtime()));
                 command.args(self.env.iter().map(|(key, value)| format!("{key}={value}")));
-                command.arg("--");
                 command.arg(program.as_ref());
                 command
             }
