@@ -12,9 +12,10 @@ mod signals;
 mod supervise;
 mod wait;
 
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::image;
 use crate::lifecycle::{self, Begin, Verdict};
-use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record};
+use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record, Status};
 use crate::store::Store;
 
 pub use oom::oom_kills;
@@ -43,11 +44,28 @@ pub enum ConsoleMode {
 /// # Errors
 /// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
 pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit> {
-    let record = store.read(name)?;
+    store.read(name)?;
     let signals = Signals::block()?;
-    store.make_runtime(name)?;
-    let _lock = store.lock_runner(name)?;
     let notifier = Notifier::new();
+    let _lock = match store.make_runtime(name).and_then(|_| store.lock_runner(name)) {
+        Ok(lock) => lock,
+        // Another runner has it: its end is not ours to tell.
+        Err(error) if error.kind() == Kind::Conflict => return Err(error),
+        Err(error) => {
+            let exit = never_ran(&error);
+            notifier.ended(&exit);
+            store.write_exit(name, &exit)?;
+            return Ok(exit);
+        }
+    };
+    // Read once the lock is held: who removed the machine before that did not see this runner.
+    let record = store.read(name).inspect_err(|error| {
+        if error.kind() == Kind::NoSuchMachine
+            && let Err(error) = store.remove_runtime(name)
+        {
+            log::warn!("{error}");
+        }
+    })?;
     loop {
         // A request that came too late for the last life is not meant for this one.
         store.take_stop_request(name);
@@ -63,17 +81,23 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit>
 /// One life of the guest, recorded.
 fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, mode: ConsoleMode) -> Result<Exit> {
     let name = &record.spec.name;
-    let Begin { mut status, wait } = lifecycle::begin(store, name, std::process::id(), jiff::Timestamp::now())
-        .with_context(|| format!("cannot start {name}"))?;
-    store.write_status(name, &status).with_context(|| format!("cannot start {name}"))?;
-    let exit = if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
-        Exit { at: jiff::Timestamp::now(), reason: Reason::Stopped, code: 0, detail: String::new() }
-    } else {
-        let console = Console::open(&store.console_log(name), mode);
-        let outcome = console
-            .and_then(|console| Supervisor { store, record, status: &mut status, signals, notifier }.run(console));
-        outcome.unwrap_or_else(|error| never_ran(&error))
+    let (pid, now) = (std::process::id(), jiff::Timestamp::now());
+    let begun = lifecycle::begin(store, name, pid, now);
+    let (mut status, begun) = match begun {
+        Ok(Begin { status, wait }) => (status, Ok(wait)),
+        Err(error) => (Status::starting(pid, now), Err(error)),
     };
+    let outcome = begun.and_then(|wait| {
+        store.write_status(name, &status)?;
+        if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
+            let at = jiff::Timestamp::now();
+            return Ok(Exit { at, reason: Reason::Stopped, code: 0, detail: String::new() });
+        }
+        look_at_files(record)?;
+        let console = Console::open(&store.console_log(name), mode)?;
+        Supervisor { store, record, status: &mut status, signals, notifier }.run(console)
+    });
+    let exit = outcome.unwrap_or_else(|error| never_ran(&error));
     if mode == ConsoleMode::Inherit
         && let Err(error) = drain::drained(std::io::stdout())
     {
@@ -86,6 +110,15 @@ fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, 
         Err(error) => log::error!("cannot record how {name} ended: {error}"),
     }
     Ok(exit)
+}
+
+/// The guest's files are still what they were when the machine was created.
+fn look_at_files(record: &Record) -> Result<()> {
+    image::kernel::inspect(&record.spec.kernel.path, Some(record.spec.arch))?;
+    match &record.spec.initrd {
+        Some(initrd) => image::initrd::inspect(initrd).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// The exit of a guest whose VMM could not even be started.

@@ -2,6 +2,7 @@
 //! that they run in. Each test is a short story with machines of its own; [`lab::Lab`] checks after each that nothing
 //! is left of them.
 
+mod faults;
 mod keeper;
 mod lab;
 mod talk;
