@@ -85,7 +85,7 @@ mod tests {
         assert!(begun.elapsed() < WITHIN, "nobody woke us");
         assert!(unread(ours.as_fd()).unwrap() <= NOTHING);
         drop(ours);
-        assert_eq!(reader.join().unwrap(), (0..500).map(|line| format!("line {line}\n").len()).sum());
+        assert_eq!(reader.join().unwrap(), (0..500).map(|line| format!("line {line}\n").len()).sum::<usize>());
         drained(std::fs::File::open("/dev/null").unwrap()).unwrap();
     }
 }
