@@ -1,6 +1,5 @@
 //! One test's world: how it calls kraft and systemd, waits for what it names, and what it must not leave behind.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -587,9 +586,4 @@ pub fn kill(pid: u64, signal: nix::sys::signal::Signal) {
 /// A user's number.
 pub fn uid_of(user: &str) -> u32 {
     nix::unistd::User::from_name(user).ok().flatten().map_or(0, |user| user.uid.as_raw())
-}
-
-/// The names in a list, each once.
-pub fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    names.into_iter().map(str::to_owned).collect()
 }
