@@ -46,12 +46,11 @@ impl LocalService {
     fn view_of(&self, name: &MachineName) -> View {
         self.store
             .read(name)
-            .and_then(|record| {
+            .map(|record| {
                 // What the record says is shown even where its status cannot be read.
                 let known = record.clone();
-                Ok(self
-                    .view(record)
-                    .unwrap_or_else(|problem| View::new(known, Liveness::Down, None, None).with_problem(problem)))
+                self.view(record)
+                    .unwrap_or_else(|problem| View::new(known, Liveness::Down, None, None).with_problem(problem))
             })
             .unwrap_or_else(|problem| View::unknown(name.clone(), problem))
     }
