@@ -3,5 +3,7 @@
 //! is left of them.
 
 mod faults;
+mod killed;
 mod lab;
+mod many;
 mod systemd;
