@@ -2,17 +2,22 @@
 
 use std::io::Read as _;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::lab::{DEADLINE, Lab, Who, guest, kill, kraft, process_ends};
 
-/// How many times kraft is killed. `KRAFT_KILL_ROUNDS` says otherwise; the full count is 1,000.
-const ROUNDS: usize = 200;
+/// How many times kraft is killed, unless `KRAFT_KILL_ROUNDS` says otherwise.
+const ROUNDS: usize = 1000;
 /// So many are killed at once.
 const WORKERS: usize = 4;
+/// What is killed.
+const VERBS: [&str; 6] = ["run", "create", "start", "stop", "rm", "update"];
+
+/// How long each verb lasts here, in microseconds, by the last one that was done before its moment came.
+type Lives = [AtomicU64; VERBS.len()];
 
 /// Random numbers that can be had again (splitmix64).
 struct Dice(u64);
@@ -37,16 +42,17 @@ fn kraft_at_a_random_moment() {
     let seed = number("KRAFT_KILL_SEED").unwrap_or_else(|| jiff::Timestamp::now().as_nanosecond() as u64);
     println!("{rounds} rounds, KRAFT_KILL_SEED={seed}");
     let (next, in_time) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let lives: Lives = [const { AtomicU64::new(100_000) }; VERBS.len()];
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
-            let (next, in_time) = (&next, &in_time);
+            let (next, in_time, lives) = (&next, &in_time, &lives);
             scope.spawn(move || {
                 // Each has directories of its own, so that a staging directory that is left is known to be its.
                 let lab = Lab::new(&format!("kill{worker}")).with_store();
                 while let round = next.fetch_add(1, Ordering::Relaxed)
                     && round < rounds
                 {
-                    let died = one_round(&lab, round, &mut Dice(seed ^ (round as u64) << 32));
+                    let died = one_round(&lab, round, lives, &mut Dice(seed ^ (round as u64) << 32));
                     in_time.fetch_add(usize::from(died), Ordering::Relaxed);
                 }
             });
@@ -54,14 +60,15 @@ fn kraft_at_a_random_moment() {
     });
     let in_time = in_time.into_inner();
     println!("{in_time} of {rounds} died before they were done");
-    assert!(in_time * 3 > rounds, "too few died before they were done: the moments are badly chosen");
+    assert!(in_time * 2 > rounds, "too few died before they were done: the moments are badly chosen");
 }
 
 /// Kills one command at some moment. Returns whether it died of that.
-fn one_round(lab: &Lab, round: usize, dice: &mut Dice) -> bool {
+fn one_round(lab: &Lab, round: usize, lives: &Lives, dice: &mut Dice) -> bool {
     let name = lab.name("m");
     let by = ["--systemd", "--quiet"][dice.below(2) as usize];
-    let verb = ["run", "create", "start", "stop", "rm", "update"][dice.below(6) as usize];
+    let kind = dice.below(VERBS.len() as u64) as usize;
+    let verb = VERBS[kind];
     match verb {
         "start" => drop(lab.kraft(["create", by, "--name", &name, &guest("tiny")]).ok()),
         "stop" | "rm" | "update" => drop(lab.start_tiny("m", by == "--systemd", &[], &[]).ok()),
@@ -74,12 +81,15 @@ fn one_round(lab: &Lab, round: usize, dice: &mut Dice) -> bool {
         "update" => &["update", "--memory", "80Mi", "--restart", "always", "--label", "a=b", &name],
         verb => &[verb, &name],
     };
-    // Most of a command's life; a start lasts longer.
-    let longest = if matches!(verb, "run" | "start") { 400_000 } else { 80_000 };
-    let moment = Duration::from_micros(dice.below(longest));
+    // Some time of its life, or a little later.
+    let moment = Duration::from_micros(lives[kind].load(Ordering::Relaxed) * dice.below(1250) / 1000);
+    let begun = Instant::now();
     let mut child =
         lab.command(kraft(), args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kraft can be started");
     let died = !process_ends(child.id(), moment);
+    if !died {
+        lives[kind].store(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+    }
     child.kill().expect("it is our child");
     child.wait().expect("it is our child");
 
@@ -87,6 +97,10 @@ fn one_round(lab: &Lab, round: usize, dice: &mut Dice) -> bool {
     let said = lab.kraft(["rm", &name]);
     if said.code != 0 {
         assert_eq!(said.fails(125), format!("no such machine: {name}"), "{what}");
+    }
+    // A runner that was just being started finds that its machine is gone, and ends.
+    for (pid, line) in lab.processes() {
+        assert!(process_ends(pid, DEADLINE), "{what}: {line} does not end");
     }
     let mut left = lab.leaks();
     let machines = std::fs::read_dir(lab.state().join("machines"));
