@@ -123,12 +123,17 @@ impl Lab {
     pub fn with_store(mut self) -> Self {
         // Short, as a control socket's path is at most 107 bytes.
         let own = PathBuf::from(format!("/tmp/it/{}", self.prefix.trim_end_matches('-')));
-        for (key, dir) in [("KRAFT_STATE_DIR", own.join("s")), ("KRAFT_RUNTIME_DIR", own.join("r"))] {
-            std::fs::create_dir_all(&dir).expect("/tmp is writable");
+        let dirs = [("KRAFT_STATE_DIR", own.join("s")), ("KRAFT_RUNTIME_DIR", own.join("r"))];
+        for (key, dir) in &dirs {
             self = self.with_env(key, dir.to_str().expect("it is ASCII"));
         }
-        self.own = Some(own);
+        // An earlier run that failed left them.
         self.remove_all();
+        let _ = std::fs::remove_dir_all(&own);
+        for (_, dir) in &dirs {
+            std::fs::create_dir_all(dir).expect("/tmp is writable");
+        }
+        self.own = Some(own);
         self
     }
 

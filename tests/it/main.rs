@@ -9,13 +9,15 @@
     reason = "tests start programs, read the environment that tests/run makes, say what they skip, and may fail"
 )]
 
-mod faults;
 mod keeper;
 mod lab;
 mod talk;
 
 mod ends;
+mod faults;
+mod killed;
 mod local;
+mod many;
 mod stop;
 mod systemd;
 mod user;
