@@ -592,3 +592,8 @@ pub fn kill(pid: u64, signal: nix::sys::signal::Signal) {
 pub fn uid_of(user: &str) -> u32 {
     nix::unistd::User::from_name(user).ok().flatten().map_or(0, |user| user.uid.as_raw())
 }
+
+/// Words, each once.
+pub fn set<'a>(words: impl IntoIterator<Item = &'a str>) -> std::collections::BTreeSet<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
