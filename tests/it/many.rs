@@ -51,20 +51,24 @@ fn two_hundred_machines() {
 
 /// The calls that `act` makes of the service manager, as the bus sees them, if one client makes them all.
 fn calls_of(lab: &Lab, act: impl Fn()) -> Vec<String> {
-    let monitor = lab.command("sh", ["-c", "exec busctl monitor --json=short org.freedesktop.systemd1 2>&1"]);
+    let monitor = ["--system", "type='method_call',destination='org.freedesktop.systemd1'"];
     let ping = ["call", "org.freedesktop.systemd1", "/", "org.freedesktop.DBus.Peer", "Ping"];
-    let lines = lab.until_line(monitor, "the end of what the bus monitor sees", |line| {
-        if line.starts_with("Monitoring") {
+    let lines = lab.until_line(lab.command("dbus-monitor", monitor), "the end of what the bus monitor sees", |line| {
+        // A connection gives up its name when it becomes a monitor.
+        if line.ends_with("member=NameLost") {
             act();
             lab.call("busctl", ping).ok();
         }
-        line.contains("\"Ping\"")
+        line.ends_with("member=Ping")
     });
-    let messages: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let calls = || messages.iter().filter(|message| message["type"] == "method_call");
-    let client = &calls().next().expect("the monitor saw a call")["sender"];
-    calls()
-        .filter(|call| call["sender"] == *client)
-        .map(|call| call["member"].as_str().unwrap_or_default().to_owned())
-        .collect()
+    let calls: Vec<(&str, &str)> = lines
+        .iter()
+        .filter(|line| line.starts_with("method call "))
+        .map(|line| {
+            let word = |key| line.split([' ', ';']).find_map(|word| word.strip_prefix(key)).unwrap_or_default();
+            (word("sender="), word("member="))
+        })
+        .collect();
+    let client = calls.first().expect("the monitor saw a call").0;
+    calls.iter().filter(|(sender, _)| *sender == client).map(|(_, member)| (*member).to_owned()).collect()
 }
