@@ -20,7 +20,7 @@ use super::manager::NewUnit;
 use super::property::{self, Property};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{MachineName, Record, RestartPolicy};
-use crate::paths::Paths;
+use crate::paths::{Paths, Scope};
 
 /// How long a machine may take until its guest runs.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(90);
@@ -162,8 +162,8 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         required("Description", format!("{name} (unikernel, {kernel})")),
         required("Type", "notify"),
         required("NotifyAccess", "main"),
-        required("ExecStart", command(executable, &["runner", name.as_str()])),
-        required("ExecStopPost", command(executable, &["runner", "--sweep", name.as_str()])),
+        required("ExecStart", command(executable, &runner(paths.scope, &[name.as_str()]))),
+        required("ExecStopPost", command(executable, &runner(paths.scope, &["--sweep", name.as_str()]))),
         required("KillMode", "mixed"),
         required("Slice", slice_name(name, record.spec.slice.as_deref())?),
         required("TimeoutStartUSec", microseconds(START_LIMIT)),
@@ -203,6 +203,15 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         properties.extend(property::parse(typed)?);
     }
     Ok(properties)
+}
+
+/// The runner's arguments. Root may have a user manager, too: then the scope is not the one that its uid stands for.
+fn runner<'a>(scope: Scope, arguments: &[&'a str]) -> Vec<&'a str> {
+    let scope: &[&str] = match scope {
+        Scope::System => &[],
+        Scope::User => &["--user"],
+    };
+    [scope, &["runner"], arguments].concat()
 }
 
 fn restart(policy: RestartPolicy) -> &'static str {
@@ -251,7 +260,6 @@ fn optional(name: &str, value: impl Into<Variant<'static>>) -> Property {
 mod tests {
     use super::*;
     use crate::machine::{Accel, Arch, Bytes, Kernel, KernelKind, MachineId, Manager, Platform, Spec};
-    use crate::paths::Scope;
 
     fn name(text: &str) -> MachineName {
         text.parse().unwrap()
@@ -309,6 +317,16 @@ mod tests {
         assert_eq!(value(&service, "TimeoutStopUSec"), Some(&20_000_000u64.into()));
         assert_eq!(value(&service, "Environment"), None);
         let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths(true)).unwrap();
+        let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
+        assert_eq!(value(&service, "Environment"), Some(&environment.into()));
+    }
+
+    #[test]
+    fn a_user_s_runner_finds_the_directories_of_the_shell() {
+        let paths = Paths { scope: Scope::User, ..paths(false) };
+        let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths).unwrap();
+        let argv = ["/kraft", "--user", "runner", "web-1"].map(str::to_owned).to_vec();
+        assert_eq!(value(&service, "ExecStart"), Some(&vec![("/kraft".to_owned(), argv, false)].into()));
         let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
         assert_eq!(value(&service, "Environment"), Some(&environment.into()));
     }
