@@ -88,7 +88,9 @@ fn liveness(runner: bool, status: Option<&Status>) -> Liveness {
         return Liveness::Down;
     }
     match status.map(|status| status.phase) {
-        None | Some(Phase::Starting) => Liveness::Starting,
+        // Its first act is to write one: then somebody removed it.
+        None => Liveness::Up,
+        Some(Phase::Starting) => Liveness::Starting,
         Some(Phase::Restarting) => Liveness::Waiting,
         Some(Phase::Running | Phase::Paused) => Liveness::Up,
         Some(Phase::Stopping | Phase::Ended) => Liveness::Stopping,

@@ -80,6 +80,10 @@ fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, 
         log::debug!("{error}");
     }
     notifier.ended(&exit);
+    // How it ended is to be known even where somebody removed the runtime directory: a user's goes with the last session.
+    if let Err(error) = store.make_runtime(name) {
+        log::warn!("{error}");
+    }
     match lifecycle::finish(store, record, &mut status, exit.clone()) {
         Ok(Verdict::Restart | Verdict::Final) => {}
         // The guest's end is the truth even where it cannot be written; the sweep tries once more.

@@ -122,9 +122,10 @@ fn claims_take_turns_and_notice_a_removal() {
 #[test]
 fn the_runner_lock_names_its_holder() {
     let s = Scratch::new();
-    let name: MachineName = "web".parse().unwrap();
+    let record = record("web");
+    let name = record.spec.name.clone();
     assert_eq!(s.store.runner(&name).unwrap(), None);
-    s.store.make_runtime(&name).unwrap();
+    s.store.create(&record).unwrap();
     let lock = s.store.lock_runner(&name).unwrap();
     drop(lock);
     assert_eq!(s.store.runner(&name).unwrap(), None);
