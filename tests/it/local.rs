@@ -19,6 +19,7 @@ under_both! {
     a_wait_ends_with_the_machine,
     an_update_that_needs_a_restart_says_so,
     a_runner_is_found_without_its_runtime_directory,
+    a_pause_does_not_wait_for_ever,
 }
 
 /// An attached `kraft run` of the tiny guest.
@@ -298,4 +299,15 @@ fn a_runner_is_found_without_its_runtime_directory(keeper: Keeper) {
     lab.kraft(["rm", &lab.name("removed")]).ok();
     lab.kraft(["rm", &lab.name("stopped"), &lab.name("ended")]).ok();
     lab.until_gone();
+}
+
+fn a_pause_does_not_wait_for_ever(keeper: Keeper) {
+    let lab = keeper.lab("deaf");
+    let name = lab.name("web");
+    keeper.run(&lab, "web", &[], &[]);
+    let runner = lab.inspect("web")["status"]["runner_pid"].as_u64().unwrap();
+    crate::lab::kill(runner, Signal::SIGSTOP);
+    let refused = lab.kraft(["pause", &name]).fails(125);
+    crate::lab::kill(runner, Signal::SIGCONT);
+    assert!(refused.contains("its runner said nothing of it within 10s"), "{refused}");
 }
