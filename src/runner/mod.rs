@@ -12,6 +12,10 @@ mod signals;
 mod supervise;
 mod wait;
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::error::{Context as _, Error, Result};
 use crate::lifecycle::{self, Begin, Verdict};
 use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record};
@@ -38,11 +42,12 @@ pub enum ConsoleMode {
 /// Runs a machine until it is down for good. Under the systemd manager that is one life of the guest, as systemd does
 /// the restarts; under the local manager it is as many as its policy gives it.
 ///
-/// The exit is recorded. Its code is what this process is to end with.
+/// `delay` is how long its manager itself waits before a restart. The exit is recorded. Its code is what this process is
+/// to end with.
 ///
 /// # Errors
 /// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
-pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit> {
+pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration) -> Result<Exit> {
     let record = store.read(name)?;
     let signals = Signals::block()?;
     store.make_runtime(name)?;
@@ -51,7 +56,9 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit>
     loop {
         // A request that came too late for the last life is not meant for this one.
         store.take_stop_request(name);
-        let exit = live(store, &record, &signals, &notifier, mode)?;
+        let begin = lifecycle::begin(store, name, std::process::id(), Timestamp::now(), delay)
+            .with_context(|| format!("cannot start {name}"))?;
+        let exit = live(store, &record, &signals, &notifier, begin, mode)?;
         let restarts =
             record.manager == Manager::Local && store.status(name)?.is_some_and(|s| s.phase == Phase::Restarting);
         if !restarts {
@@ -61,13 +68,19 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit>
 }
 
 /// One life of the guest, recorded.
-fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, mode: ConsoleMode) -> Result<Exit> {
+fn live(
+    store: &Store,
+    record: &Record,
+    signals: &Signals,
+    notifier: &Notifier,
+    begin: Begin,
+    mode: ConsoleMode,
+) -> Result<Exit> {
     let name = &record.spec.name;
-    let Begin { mut status, wait } = lifecycle::begin(store, name, std::process::id(), jiff::Timestamp::now())
-        .with_context(|| format!("cannot start {name}"))?;
+    let Begin { mut status, wait } = begin;
     store.write_status(name, &status).with_context(|| format!("cannot start {name}"))?;
     let exit = if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
-        Exit { at: jiff::Timestamp::now(), reason: Reason::Stopped, code: 0, detail: String::new() }
+        Exit { at: Timestamp::now(), reason: Reason::Stopped, code: 0, detail: String::new() }
     } else {
         let console = Console::open(&store.console_log(name), mode);
         let outcome = console
@@ -94,5 +107,5 @@ fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, 
 
 /// The exit of a guest whose VMM could not even be started.
 fn never_ran(error: &Error) -> Exit {
-    Exit { at: jiff::Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
+    Exit { at: Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
 }

@@ -136,6 +136,13 @@ pub(super) fn start_limit(record: &Record) -> Duration {
     given.unwrap_or(START_LIMIT)
 }
 
+/// The longest that systemd itself waits before it starts this machine's runner again.
+pub fn restart_delay(record: &Record) -> Duration {
+    let given = |name| record.spec.properties.iter().rev().find_map(|typed| property::time_of(typed, name));
+    let [delay, longest] = ["RestartUSec", "RestartMaxDelayUSec"].map(|name| given(name).unwrap_or(RESTART_DELAY));
+    delay.max(longest)
+}
+
 /// The anchor of a machine and its service, ready to be made.
 ///
 /// # Errors
@@ -338,6 +345,13 @@ mod tests {
         assert_eq!(value(&service, "OOMPolicy"), Some(&"continue".to_owned().into()));
         assert_eq!(service.properties.last().unwrap().origin, property::Origin::User("OOMPolicy".into()));
         assert_eq!(start_limit(&record), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn the_delay_of_a_restart() {
+        assert_eq!(restart_delay(&record(&[])), RESTART_DELAY);
+        assert_eq!(restart_delay(&record(&["RestartSec=7"])), Duration::from_secs(7));
+        assert_eq!(restart_delay(&record(&["RestartSec=7", "RestartMaxDelaySec=1min"])), Duration::from_secs(60));
     }
 
     #[test]
