@@ -110,12 +110,14 @@ impl Paths {
         })
     }
 
-    /// What a process started on our behalf needs in its environment to find the same directories.
+    /// What a process started on our behalf needs in its environment to find the same directories. A user's depend on
+    /// variables that the user manager need not have from the shell.
     pub fn environment(&self) -> Vec<(String, PathBuf)> {
-        if self.overridden {
-            vec![("KRAFT_STATE_DIR".into(), self.state.clone()), ("KRAFT_RUNTIME_DIR".into(), self.runtime.clone())]
-        } else {
-            Vec::new()
+        match self.scope {
+            Scope::System if !self.overridden => Vec::new(),
+            Scope::System | Scope::User => {
+                vec![("KRAFT_STATE_DIR".into(), self.state.clone()), ("KRAFT_RUNTIME_DIR".into(), self.runtime.clone())]
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ const WORKERS: usize = 16;
 /// The machines that a verb is for.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Targets {
-    /// Machines, by name or by the beginning of an id
+    /// Machines, by name or by four or more first digits of an id
     #[arg(value_name = "MACHINE", required_unless_present = "all", add = complete::machines())]
     machines: Vec<Selector>,
 

@@ -17,7 +17,7 @@ use crate::machine::{MachineName, Selector};
 /// With --since also what happened before, at most back to when the host was started.
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
-    /// Only these machines, by name or by the beginning of an id
+    /// Only these machines, by name or by four or more first digits of an id
     #[arg(value_name = "MACHINE", add = complete::machines())]
     machines: Vec<Selector>,
 

@@ -15,7 +15,7 @@ use crate::machine::{Exit, Record, Selector, State, Status, View};
 /// Show all that is known of machines
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Machines, by name or by the beginning of an id
+    /// Machines, by name or by four or more first digits of an id
     #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
     machines: Vec<Selector>,
 

@@ -18,7 +18,7 @@ use crate::machine::{LogLine, LogQuery, MachineName, Selector, parse_duration};
 /// Show what guests wrote on their consoles
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Machines, by name or by the beginning of an id
+    /// Machines, by name or by four or more first digits of an id
     #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
     machines: Vec<Selector>,
 

@@ -1,6 +1,7 @@
 //! `kraft run`: create and start, then follow the console until the machine ends or the person goes away.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -110,7 +111,7 @@ fn foreground(app: &App, record: Record) -> Result<ExitCode> {
     let remove = record.spec.auto_remove;
     let service = app.local();
     service.create(record.clone())?;
-    let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow);
+    let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow, Duration::ZERO);
     let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
     if remove || never_ran {
         remove_after(&service, app, &name, &record);

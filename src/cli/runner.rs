@@ -1,6 +1,7 @@
 //! `kraft runner`: what a unit's ExecStart and ExecStopPost run, and what a detached local machine is. Not for people.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -12,6 +13,7 @@ use crate::logging;
 use crate::machine::{MachineName, MachineService as _, Manager, Record, RestartPolicy};
 use crate::paths;
 use crate::runner::{self, ConsoleMode, oom_kills};
+use crate::systemd;
 
 /// Run a machine in the foreground; for units and for kraft itself
 #[derive(Debug, Args)]
@@ -38,11 +40,11 @@ pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> O
 
 fn live(app: &App, record: &Record) -> Result<ExitCode> {
     let name = &record.spec.name;
-    let mode = match record.manager {
-        Manager::Systemd => ConsoleMode::Inherit,
-        Manager::Local => ConsoleMode::Log,
+    let (mode, delay) = match record.manager {
+        Manager::Systemd => (ConsoleMode::Inherit, systemd::restart_delay(record)),
+        Manager::Local => (ConsoleMode::Log, Duration::ZERO),
     };
-    let exit = runner::run(&app.store, name, mode)?;
+    let exit = runner::run(&app.store, name, mode, delay)?;
     // Under systemd the unit is still there: its sweep removes the machine.
     if record.spec.auto_remove && record.manager == Manager::Local && claim_is_free(app, name) {
         app.local().delete(name)?;

@@ -17,7 +17,7 @@ use crate::machine::Selector;
 /// exit code; one that its policy starts again has not ended.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// Machines, by name or by the beginning of an id
+    /// Machines, by name or by four or more first digits of an id
     #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
     machines: Vec<Selector>,
 

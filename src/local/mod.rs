@@ -5,6 +5,8 @@ mod logs;
 mod stop;
 mod watch;
 
+use std::time::Duration;
+
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lifecycle::{self, Cause, EventKind, EventLog};
 use crate::machine::{
@@ -13,6 +15,11 @@ use crate::machine::{
 };
 use crate::platform;
 use crate::store::Store;
+
+/// How long a runner may take to see what its VMM was told.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// The longest back-off, and what a guest may take after it until it runs.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(150);
 
 /// The machine service of the local manager. It also keeps the records of machines that another manager runs, and
 /// pauses them, as that is a matter of the VMM alone.
@@ -67,10 +74,10 @@ impl LocalService {
         platform::vmm(record.spec.platform).attach(&self.store.control_socket(&view.name))
     }
 
-    /// Waits until the runner has seen what its VMM was told.
-    fn until(&self, name: &MachineName, state: State) -> Result<View> {
+    /// Waits until the runner says that the machine is in a state.
+    fn until(&self, name: &MachineName, state: State, limit: Duration) -> Result<View> {
         let mut last = None;
-        for view in self.watch(Some(std::slice::from_ref(name)))? {
+        for view in watch::Follow::new(self.clone(), Some(std::slice::from_ref(name)))?.within(limit) {
             let view = view?;
             if view.state == state || !view.state.is_live() {
                 return Ok(view);
@@ -97,7 +104,9 @@ fn liveness(runner: bool, status: Option<&Status>) -> Liveness {
         return Liveness::Down;
     }
     match status.map(|status| status.phase) {
-        None | Some(Phase::Starting) => Liveness::Starting,
+        // Its first act is to write one: then somebody removed it.
+        None => Liveness::Up,
+        Some(Phase::Starting) => Liveness::Starting,
         Some(Phase::Restarting) => Liveness::Waiting,
         Some(Phase::Running | Phase::Paused) => Liveness::Up,
         Some(Phase::Stopping | Phase::Ended) => Liveness::Stopping,
@@ -123,10 +132,10 @@ impl MachineService for LocalService {
                 self.control(&view)
                     .and_then(|mut vmm| vmm.resume())
                     .with_context(|| format!("cannot resume {name}"))?;
-                self.until(name, State::Running)
+                self.until(name, State::Running, SEEN_WITHIN)
             }
             // The runner is there already and starts the guest by itself.
-            Next::To(_) if view.state == State::Restarting => self.until(name, State::Running),
+            Next::To(_) if view.state == State::Restarting => self.until(name, State::Running, RESTARTED_WITHIN),
             Next::To(_) => {
                 launch::launch(&self.store, name)?;
                 self.get(name)
@@ -140,7 +149,7 @@ impl MachineService for LocalService {
             Next::Already => Ok(view),
             Next::To(_) => {
                 self.control(&view).and_then(|mut vmm| vmm.pause()).with_context(|| format!("cannot pause {name}"))?;
-                self.until(name, State::Paused)
+                self.until(name, State::Paused, SEEN_WITHIN)
             }
         }
     }

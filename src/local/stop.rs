@@ -17,7 +17,8 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// Stops the machine. One that is down is a success.
 pub(super) fn stop(store: &Store, name: &MachineName, mode: StopMode) -> Result<()> {
     let Some(runner) = runner(store, name)? else { return Ok(()) };
-    if let Err(error) = store.request_stop(name, mode) {
+    // Its runtime directory may have been removed under it.
+    if let Err(error) = store.make_runtime(name).and_then(|_| store.request_stop(name, mode)) {
         // One that removes itself may have done so meanwhile.
         if store.runner(name)?.is_none() {
             return Ok(());

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{LocalService, stop};
-use crate::error::{Context as _, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::lifecycle::{EventLog, Events};
 use crate::machine::{Exit, MachineName, MachineService as _, State, View};
 use crate::store::no_such_machine;
@@ -19,6 +20,8 @@ pub(super) struct Follow {
     runners: BTreeMap<MachineName, OwnedFd>,
     seen: BTreeMap<MachineName, (State, Option<Exit>)>,
     queue: VecDeque<Result<View>>,
+    /// When to give up, for who waits for one thing; with the time that was given, for the error.
+    deadline: Option<(Instant, Duration)>,
 }
 
 impl Follow {
@@ -32,6 +35,7 @@ impl Follow {
             runners: BTreeMap::new(),
             seen: BTreeMap::new(),
             queue: VecDeque::new(),
+            deadline: None,
         };
         let first = match names {
             Some(names) => names.to_vec(),
@@ -41,6 +45,12 @@ impl Follow {
             follow.look(&name);
         }
         Ok(follow)
+    }
+
+    /// The same for no longer than this: then it is an error.
+    pub(super) fn within(mut self, limit: Duration) -> Self {
+        self.deadline = Some((Instant::now() + limit, limit));
+        self
     }
 
     /// Looks at one machine and queues its view if it changed.
@@ -75,9 +85,18 @@ impl Follow {
         let log = self.events.fd();
         let mut fds: Vec<PollFd<'_>> = log.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         fds.extend(self.runners.values().map(|runner| PollFd::new(runner.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait for events"),
+        let timeout = match self.deadline {
+            None => PollTimeout::NONE,
+            Some((at, _)) => {
+                PollTimeout::try_from(at.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match (poll(&mut fds, timeout), self.deadline) {
+            (Ok(0), Some((_, limit))) => {
+                return Err(Error::of(Kind::Timeout, format!("its runner said nothing of it within {limit:?}")));
+            }
+            (Ok(_) | Err(nix::errno::Errno::EINTR), _) => {}
+            (Err(errno), _) => return Err(errno).context("cannot wait for events"),
         }
         let ended: Vec<bool> = fds.iter().skip(1).map(|fd| fd.any() == Some(true)).collect();
         let mut changed: Vec<MachineName> =

@@ -85,6 +85,10 @@ impl MachineId {
         self.0.to_be_bytes()
     }
 
+    /// As many first digits as point at a machine at the least. Fewer would make a short name that is not there, such
+    /// as `db` or `fe`, mean some other machine.
+    pub const FEWEST: usize = 4;
+
     /// The first twelve digits, enough for a person.
     pub fn short(self) -> String {
         self.to_string()[..12].to_owned()
@@ -138,9 +142,9 @@ impl Selector {
         self.0.parse().ok()
     }
 
-    /// Whether this is the beginning of that id. A name always goes before an id; see `Store::resolve`.
+    /// Whether this is the beginning of that id, and long enough to be meant as one. A name always goes before an id; see `Store::resolve`.
     pub fn matches_id(&self, id: MachineId) -> bool {
-        !self.0.is_empty() && id.to_string().starts_with(&self.0)
+        self.0.len() >= MachineId::FEWEST && id.to_string().starts_with(&self.0)
     }
 }
 

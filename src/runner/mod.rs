@@ -12,6 +12,10 @@ mod signals;
 mod supervise;
 mod wait;
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::error::{Error, Kind, Result};
 use crate::image;
 use crate::lifecycle::{self, Begin, Verdict};
@@ -39,11 +43,12 @@ pub enum ConsoleMode {
 /// Runs a machine until it is down for good. Under the systemd manager that is one life of the guest, as systemd does
 /// the restarts; under the local manager it is as many as its policy gives it.
 ///
-/// The exit is recorded. Its code is what this process is to end with.
+/// `delay` is how long its manager itself waits before a restart. The exit is recorded. Its code is what this process is
+/// to end with.
 ///
 /// # Errors
 /// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
-pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit> {
+pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration) -> Result<Exit> {
     store.read(name)?;
     let signals = Signals::block()?;
     let notifier = Notifier::new();
@@ -69,7 +74,7 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit>
     loop {
         // A request that came too late for the last life is not meant for this one.
         store.take_stop_request(name);
-        let exit = live(store, &record, &signals, &notifier, mode)?;
+        let exit = live(store, &record, &signals, &notifier, mode, delay)?;
         let restarts =
             record.manager == Manager::Local && store.status(name)?.is_some_and(|s| s.phase == Phase::Restarting);
         if !restarts {
@@ -79,18 +84,24 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode) -> Result<Exit>
 }
 
 /// One life of the guest, recorded.
-fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, mode: ConsoleMode) -> Result<Exit> {
+fn live(
+    store: &Store,
+    record: &Record,
+    signals: &Signals,
+    notifier: &Notifier,
+    mode: ConsoleMode,
+    delay: Duration,
+) -> Result<Exit> {
     let name = &record.spec.name;
-    let (pid, now) = (std::process::id(), jiff::Timestamp::now());
-    let begun = lifecycle::begin(store, name, pid, now);
-    let (mut status, begun) = match begun {
+    let (pid, now) = (std::process::id(), Timestamp::now());
+    let (mut status, begun) = match lifecycle::begin(store, name, pid, now, delay) {
         Ok(Begin { status, wait }) => (status, Ok(wait)),
         Err(error) => (Status::starting(pid, now), Err(error)),
     };
     let outcome = begun.and_then(|wait| {
         store.write_status(name, &status)?;
         if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
-            let at = jiff::Timestamp::now();
+            let at = Timestamp::now();
             return Ok(Exit { at, reason: Reason::Stopped, code: 0, detail: String::new() });
         }
         look_at_files(record)?;
@@ -104,6 +115,10 @@ fn live(store: &Store, record: &Record, signals: &Signals, notifier: &Notifier, 
         log::debug!("{error}");
     }
     notifier.ended(&exit);
+    // How it ended is to be known even where somebody removed the runtime directory: a user's goes with the last session.
+    if let Err(error) = store.make_runtime(name) {
+        log::warn!("{error}");
+    }
     match lifecycle::finish(store, record, &mut status, exit.clone()) {
         Ok(Verdict::Restart | Verdict::Final) => {}
         // The guest's end is the truth even where it cannot be written; the sweep tries once more.
@@ -123,5 +138,5 @@ fn look_at_files(record: &Record) -> Result<()> {
 
 /// The exit of a guest whose VMM could not even be started.
 fn never_ran(error: &Error) -> Exit {
-    Exit { at: jiff::Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
+    Exit { at: Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
 }

@@ -5,13 +5,16 @@
 //! STATE/machines/NAME/exit.json        how it ended the last time           written by the runner, its sweep
 //! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
 //! STATE/machines/NAME/runner.log       what the runner said, with the local manager
+//! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
 //! RUNTIME/NAME/stop.json               how it is to be stopped              written by whoever stops it
 //! RUNTIME/NAME/control.sock            the VMM's control socket
-//! RUNTIME/NAME/runner.lock             held by the runner as long as it lives
 //! ```
+//!
+//! The lock is beside the record and not in the runtime directory, since a user's is removed when the last session ends,
+//! which a runner may outlive: it has to be found by whoever logs in again.
 //!
 //! A record appears and disappears by one rename, so that a name is claimed by exactly one creator and a crash leaves
 //! either all of a machine or nothing. Every other file is replaced whole. Changes to a record, starts and removals

@@ -137,7 +137,7 @@ impl Store {
     /// # Errors
     /// [`Kind::Conflict`] when another runner lives.
     pub fn lock_runner(&self, name: &MachineName) -> Result<RunnerLock> {
-        let path = self.runtime(name).join(LOCK);
+        let path = self.directory(name).join(LOCK);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -159,7 +159,7 @@ impl Store {
     /// # Errors
     /// When the lock cannot be looked at.
     pub fn runner(&self, name: &MachineName) -> Result<Option<u32>> {
-        let path = self.runtime(name).join(LOCK);
+        let path = self.directory(name).join(LOCK);
         // Asking about a write lock needs no write permission, but a process that holds the lock would lose it by
         // closing this second descriptor: a runner never asks about itself.
         let file = match File::open(&path) {

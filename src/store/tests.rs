@@ -122,9 +122,10 @@ fn claims_take_turns_and_notice_a_removal() {
 #[test]
 fn the_runner_lock_names_its_holder() {
     let s = Scratch::new();
-    let name: MachineName = "web".parse().unwrap();
+    let record = record("web");
+    let name = record.spec.name.clone();
     assert_eq!(s.store.runner(&name).unwrap(), None);
-    s.store.make_runtime(&name).unwrap();
+    s.store.create(&record).unwrap();
     let lock = s.store.lock_runner(&name).unwrap();
     drop(lock);
     assert_eq!(s.store.runner(&name).unwrap(), None);
@@ -154,13 +155,17 @@ fn status_and_exit_and_stop_request() {
 fn ids_are_resolved_by_their_beginning_names_first() {
     let s = Scratch::new();
     let (mut one, mut two) = (record("one"), record("two"));
-    one.id = "aa000000000000000000000000000000".parse().unwrap();
-    two.id = "ab000000000000000000000000000000".parse().unwrap();
+    one.id = "aaaaa000000000000000000000000000".parse().unwrap();
+    two.id = "aaaab000000000000000000000000000".parse().unwrap();
     s.store.create(&one).unwrap();
     s.store.create(&two).unwrap();
     let resolve = |text: &str| s.store.resolve(&text.parse().unwrap());
-    assert_eq!(resolve("aa").unwrap(), one.spec.name);
+    assert_eq!(resolve("aaaaa").unwrap(), one.spec.name);
     assert_eq!(resolve("two").unwrap(), two.spec.name);
-    assert!(resolve("a").unwrap_err().to_string().contains("one, two"));
-    assert_eq!(resolve("b").unwrap_err().kind(), Kind::NoSuchMachine);
+    assert!(resolve("aaaa").unwrap_err().to_string().contains("one, two"));
+    assert_eq!(resolve("bbbb").unwrap_err().kind(), Kind::NoSuchMachine);
+    s.store.remove(&two.spec.name).unwrap();
+    // A name that is not there any more, and by chance the beginning of an id.
+    assert_eq!(resolve("aaa").unwrap_err().kind(), Kind::NoSuchMachine);
+    assert_eq!(resolve("aaaa").unwrap(), one.spec.name);
 }

@@ -36,4 +36,4 @@ mod watch;
 
 pub use property::check_properties;
 pub use service::SystemdService;
-pub use unit::check_slice;
+pub use unit::{check_slice, restart_delay};

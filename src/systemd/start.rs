@@ -92,7 +92,15 @@ impl SystemdService {
         let outcome = self.manager.borrow_mut().finish(ticket, &format!("the guest of {name} to run"), limit);
         let cannot = |error: Error| error.context(format!("cannot start {name}")).with_hint(self.journal_hint(name));
         match outcome.map_err(|failure| cannot(failure.into()))? {
-            Outcome::Done => Ok(self.decorate(self.inner.get(name)?, Liveness::Up)),
+            Outcome::Done => {
+                let view = self.inner.get(name)?;
+                // A unit whose condition is not met is not started, and its job is done all the same. Then no runner
+                // has said a word since.
+                if view.status.as_ref().is_none_or(|status| status.started < begun) && self.is_down(name)? {
+                    return Err(cannot(Error::new("a condition of its unit is not met")));
+                }
+                Ok(self.decorate(view, Liveness::Up))
+            }
             Outcome::Unseen if !self.is_down(name)? => self.inner.get(name).and_then(|view| self.with_units(view)),
             outcome => Err(cannot(self.why_not(name, outcome, begun))),
         }

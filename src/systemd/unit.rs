@@ -20,7 +20,7 @@ use super::manager::NewUnit;
 use super::property::{self, Property};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{MachineName, Record, RestartPolicy};
-use crate::paths::Paths;
+use crate::paths::{Paths, Scope};
 
 /// How long a machine may take until its guest runs.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(90);
@@ -143,6 +143,13 @@ pub(super) fn start_limit(record: &Record) -> Duration {
     given.unwrap_or(START_LIMIT)
 }
 
+/// The longest that systemd itself waits before it starts this machine's runner again.
+pub fn restart_delay(record: &Record) -> Duration {
+    let given = |name| record.spec.properties.iter().rev().find_map(|typed| property::time_of(typed, name));
+    let [delay, longest] = ["RestartUSec", "RestartMaxDelayUSec"].map(|name| given(name).unwrap_or(RESTART_DELAY));
+    delay.max(longest)
+}
+
 /// The anchor of a machine and its service, ready to be made.
 ///
 /// # Errors
@@ -169,8 +176,8 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         required("Description", format!("{name} (unikernel, {kernel})")),
         required("Type", "notify"),
         required("NotifyAccess", "main"),
-        required("ExecStart", command(executable, &["runner", name.as_str()])),
-        required("ExecStopPost", command(executable, &["runner", "--sweep", name.as_str()])),
+        required("ExecStart", command(executable, &runner(paths.scope, &[name.as_str()]))),
+        required("ExecStopPost", command(executable, &runner(paths.scope, &["--sweep", name.as_str()]))),
         required("KillMode", "mixed"),
         required("Slice", slice_name(name, record.spec.slice.as_deref())?),
         required("TimeoutStartUSec", microseconds(START_LIMIT)),
@@ -210,6 +217,15 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         properties.extend(property::parse(typed)?);
     }
     Ok(properties)
+}
+
+/// The runner's arguments. Root may have a user manager, too: then the scope is not the one that its uid stands for.
+fn runner<'a>(scope: Scope, arguments: &[&'a str]) -> Vec<&'a str> {
+    let scope: &[&str] = match scope {
+        Scope::System => &[],
+        Scope::User => &["--user"],
+    };
+    [scope, &["runner"], arguments].concat()
 }
 
 fn restart(policy: RestartPolicy) -> &'static str {
@@ -258,7 +274,6 @@ fn optional(name: &str, value: impl Into<Variant<'static>>) -> Property {
 mod tests {
     use super::*;
     use crate::machine::{Accel, Arch, Bytes, Kernel, KernelKind, MachineId, Manager, Platform, Spec};
-    use crate::paths::Scope;
 
     fn name(text: &str) -> MachineName {
         text.parse().unwrap()
@@ -321,12 +336,29 @@ mod tests {
     }
 
     #[test]
+    fn a_user_s_runner_finds_the_directories_of_the_shell() {
+        let paths = Paths { scope: Scope::User, ..paths(false) };
+        let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths).unwrap();
+        let argv = ["/kraft", "--user", "runner", "web-1"].map(str::to_owned).to_vec();
+        assert_eq!(value(&service, "ExecStart"), Some(&vec![("/kraft".to_owned(), argv, false)].into()));
+        let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
+        assert_eq!(value(&service, "Environment"), Some(&environment.into()));
+    }
+
+    #[test]
     fn what_a_person_sets_comes_last_and_is_never_optional() {
         let record = record(&["TimeoutStartSec=5min", "OOMPolicy=continue"]);
         let (_, service) = units(&record, Path::new("/kraft"), &paths(false)).unwrap();
         assert_eq!(value(&service, "OOMPolicy"), Some(&"continue".to_owned().into()));
         assert_eq!(service.properties.last().unwrap().origin, property::Origin::User("OOMPolicy".into()));
         assert_eq!(start_limit(&record), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn the_delay_of_a_restart() {
+        assert_eq!(restart_delay(&record(&[])), RESTART_DELAY);
+        assert_eq!(restart_delay(&record(&["RestartSec=7"])), Duration::from_secs(7));
+        assert_eq!(restart_delay(&record(&["RestartSec=7", "RestartMaxDelaySec=1min"])), Duration::from_secs(60));
     }
 
     #[test]

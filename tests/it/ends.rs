@@ -348,3 +348,13 @@ fn ctrl_c_detaches_from_what_systemd_runs() {
     assert!(said.err.contains(&format!("detached from {name}")), "{}", said.err);
     assert_eq!(lab.state_of("web"), "running");
 }
+
+#[test]
+fn restarts_are_counted_however_long_systemd_waits() {
+    let lab = Lab::new("slow");
+    lab.run_tiny("web", &["--restart", "on-failure:1", "--property", "RestartSec=7"], &["after=300", "exit=3"]);
+    // It comes back once, and stays down then.
+    assert_eq!(lab.kraft(["wait", &lab.name("web")]).code, 3);
+    ends_as(&lab, "web", "errored", 3, "error");
+    assert_eq!(lab.events("web", "start").len(), 2);
+}

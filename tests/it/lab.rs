@@ -549,12 +549,6 @@ pub fn until_change(directories: &[PathBuf], what: &str, holds: impl FnMut() -> 
     assert!(changes(directories, holds, DEADLINE), "waited {DEADLINE:?} for {what}");
 }
 
-/// Waits until a file is gone.
-fn vanishes(file: &Path, within: Duration) -> bool {
-    let directory = file.parent().expect("it is in a directory").to_path_buf();
-    changes(&[directory], || !file.exists(), within)
-}
-
 fn changes(directories: &[PathBuf], mut holds: impl FnMut() -> bool, within: Duration) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd as _;

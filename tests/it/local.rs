@@ -18,6 +18,8 @@ under_both! {
     lines_of_several_machines_have_their_names,
     a_wait_ends_with_the_machine,
     an_update_that_needs_a_restart_says_so,
+    a_runner_is_found_without_its_runtime_directory,
+    a_pause_does_not_wait_for_ever,
 }
 
 /// An attached `kraft run` of the tiny guest.
@@ -279,4 +281,33 @@ fn an_update_that_needs_a_restart_says_so(keeper: Keeper) {
     // What is down has it at once.
     lab.kraft(["stop", &name]).ok();
     assert_eq!(lab.kraft(["update", "--cpus", "2", &name]).err, "");
+}
+
+fn a_runner_is_found_without_its_runtime_directory(keeper: Keeper) {
+    let lab = keeper.lab("norun");
+    for (short, options) in [("stopped", &[][..]), ("ended", &[]), ("itself", &["--rm"]), ("removed", &[])] {
+        // Only the first and the last go on until they are told.
+        let words: &[&str] = if matches!(short, "ended" | "itself") { &["after=1000", "exit=3"] } else { &[] };
+        keeper.run(&lab, short, options, words);
+        std::fs::remove_dir_all(lab.runtime().join(lab.name(short))).unwrap();
+    }
+    lab.kraft(["stop", &lab.name("stopped")]).ok();
+    assert_eq!(lab.state_of("stopped"), "exited");
+    assert_eq!(lab.kraft(["wait", &lab.name("ended")]).code, 3);
+    assert_eq!(lab.state_of("ended"), "errored");
+    lab.until_event("itself", "remove", 1);
+    lab.kraft(["rm", &lab.name("removed")]).ok();
+    lab.kraft(["rm", &lab.name("stopped"), &lab.name("ended")]).ok();
+    lab.until_gone();
+}
+
+fn a_pause_does_not_wait_for_ever(keeper: Keeper) {
+    let lab = keeper.lab("deaf");
+    let name = lab.name("web");
+    keeper.run(&lab, "web", &[], &[]);
+    let runner = lab.inspect("web")["status"]["runner_pid"].as_u64().unwrap();
+    crate::lab::kill(runner, Signal::SIGSTOP);
+    let refused = lab.kraft(["pause", &name]).fails(125);
+    crate::lab::kill(runner, Signal::SIGCONT);
+    assert!(refused.contains("its runner said nothing of it within 10s"), "{refused}");
 }

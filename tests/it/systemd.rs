@@ -41,6 +41,16 @@ fn systemctl_stops_and_starts_it_twenty_times() {
 }
 
 #[test]
+fn a_unit_whose_condition_is_not_met_is_not_said_to_run() {
+    let lab = Lab::new("condition");
+    for property in ["ConditionPathExists=/nonexistent", "ExecCondition=/bin/false"] {
+        let said = lab.start_tiny("web", true, &["--property", property], &[]);
+        assert!(said.fails(125).contains("a condition of its unit is not met"), "{property}");
+    }
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+#[test]
 fn others_may_reload_and_reexecute_systemd() {
     let lab = Lab::alone("reload", Who::Root);
     let unit = lab.unit("web");

@@ -112,6 +112,18 @@ fn the_system_s_machines_are_not_a_user_s() {
 }
 
 #[test]
+fn the_shell_says_where_a_user_s_records_are() {
+    let lab = Lab::of("xdg", Who::Tester).with_env("XDG_STATE_HOME", "/home/tester/elsewhere");
+    lab.run_tiny("web", &[], &[]);
+    assert_eq!(lab.state_of("web"), "running");
+    lab.systemctl(["restart", &lab.unit("web")]).ok();
+    lab.kraft(["rm", &lab.name("web")]).ok();
+    let left = std::fs::read_dir("/home/tester/elsewhere/kraft/machines").unwrap().count();
+    assert_eq!(left, 0);
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+#[test]
 fn without_a_user_manager_there_is_one_clear_error() {
     let lab = Lab::of("nolinger", Who::Tester);
     let (kraft, tiny, name) = (kraft().display().to_string(), guest("tiny"), lab.name("web"));
