@@ -13,8 +13,8 @@ use crate::lab::{DEADLINE, Lab, Who, guest, kill, kraft, process_ends};
 const ROUNDS: usize = 1000;
 /// So many are killed at once.
 const WORKERS: usize = 4;
-/// What is killed.
-const VERBS: [&str; 6] = ["run", "create", "start", "stop", "rm", "update"];
+/// What is killed; `attached` is a run that follows the console, and without systemd is the runner itself.
+const VERBS: [&str; 7] = ["run", "attached", "create", "start", "stop", "rm", "update"];
 
 /// How long each verb lasts here, in microseconds, by the last one that was done before its moment came.
 type Lives = [AtomicU64; VERBS.len()];
@@ -77,6 +77,7 @@ fn one_round(lab: &Lab, round: usize, lives: &Lives, dice: &mut Dice) -> bool {
     let guest = guest("tiny");
     let args: &[&str] = match verb {
         "run" => &["run", "-d", by, "--name", &name, &guest],
+        "attached" => &["run", by, "--name", &name, &guest, "tick=10"],
         "create" => &["create", by, "--name", &name, &guest],
         "update" => &["update", "--memory", "80Mi", "--restart", "always", "--label", "a=b", &name],
         verb => &[verb, &name],
