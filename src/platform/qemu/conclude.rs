@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! QEMU ended by          after                      the guest
-//! a signal               -                          signal, 128+N
+//! a signal, guest ran    -                          signal, 128+N
 //! any status             GUEST_PANICKED             panic, 134
 //! any status             BROKEN (internal error)    crash, 134
 //! 0                      guest-shutdown             finished, 0
@@ -10,7 +10,7 @@
 //! 0                      host quit                  stopped, 0
 //! odd, guest ran         no SHUTDOWN                isa-debug-exit with code (status-1)/2
 //! odd                    nothing, no complaint      the same: it ended before QEMU could say that it ran
-//! anything else          guest never ran            start-failed, 126
+//! anything else          guest never ran            start-failed, 126 (a signal, too)
 //! ```
 
 use std::os::unix::process::ExitStatusExt as _;
@@ -48,7 +48,11 @@ pub(super) fn conclude(
     }
     if let Some(signal) = status.signal() {
         let name = nix::sys::signal::Signal::try_from(signal).map_or("an unknown signal", |signal| signal.as_str());
-        return exit(Reason::Signal, 128 + signal as u8, &format!("the VMM was ended by {name}"));
+        if events.contains(&GuestEvent::Started) {
+            return exit(Reason::Signal, 128 + signal as u8, &format!("the VMM was ended by {name}"));
+        }
+        let why = if complaint.is_empty() { "before the guest ran" } else { complaint };
+        return exit(Reason::StartFailed, 126, &format!("the VMM was ended by {name}: {why}"));
     }
     let code = status.code().unwrap_or_default();
     // A guest may end before QEMU gets to say that it runs: then its exit code alone shows that it ran.
@@ -118,6 +122,8 @@ mod tests {
             (pvh, exited(1), vec![], None, (Reason::Finished, 0)),
             (pvh, exited(0), vec![], None, (Reason::StartFailed, 126)),
             (pvh, exited(2), vec![Started], None, (Reason::Crash, 134)),
+            (pvh, 6, vec![], Some("qemu_thread_create: no"), (Reason::StartFailed, 126)),
+            (pvh, 9, vec![], None, (Reason::StartFailed, 126)),
         ] {
             assert_eq!(judged(kind, raw, &events, complaint), expected, "{kind:?} {raw} {events:?}");
         }
