@@ -76,9 +76,8 @@ impl Supervisor<'_> {
         let _ = std::fs::remove_file(control);
         let mut exit = exit?;
         if matches!(exit.reason, Reason::Signal | Reason::StartFailed) && oom_kills() > ooms {
-            if exit.reason == Reason::Signal {
-                exit.reason = Reason::Oom;
-            }
+            exit.reason = Reason::Oom;
+            exit.code = 137;
             exit.detail = "the VMM was killed because memory ran out".into();
         }
         Ok(exit)
@@ -307,7 +306,8 @@ impl Supervisor<'_> {
 /// The end of a guest that somebody wanted ended, whatever its VMM made of it.
 fn on_request(exit: Exit, kill: bool) -> Exit {
     let detail = match exit.reason {
-        Reason::Stopped | Reason::Finished => String::new(),
+        // One that was stopped before it ran has nothing to say either.
+        Reason::Stopped | Reason::Finished | Reason::StartFailed => String::new(),
         Reason::Signal => "the VMM did not end and was killed".into(),
         _ => format!("the guest ended with code {}", exit.code),
     };

@@ -11,7 +11,7 @@
 //! 0                      host quit                  stopped, 0
 //! odd, guest ran         no SHUTDOWN                isa-debug-exit with code (status-1)/2
 //! odd                    nothing, no complaint      the same: it ended before QEMU could say that it ran
-//! anything else          guest never ran            start-failed, 126
+//! anything else          guest never ran            start-failed, 126 (a signal, too)
 //! ```
 
 use std::os::unix::process::ExitStatusExt as _;
@@ -49,11 +49,11 @@ pub(super) fn conclude(
     }
     if let Some(signal) = status.signal() {
         let name = nix::sys::signal::Signal::try_from(signal).map_or("an unknown signal", |signal| signal.as_str());
-        let why = format!("the VMM was ended by {name}");
-        return match events.contains(&GuestEvent::Started) {
-            true => exit(Reason::Signal, 128 + signal as u8, &why),
-            false => exit(Reason::StartFailed, 126, &why),
-        };
+        if events.contains(&GuestEvent::Started) {
+            return exit(Reason::Signal, 128 + signal as u8, &format!("the VMM was ended by {name}"));
+        }
+        let why = if complaint.is_empty() { "before the guest ran" } else { complaint };
+        return exit(Reason::StartFailed, 126, &format!("the VMM was ended by {name}: {why}"));
     }
     let code = status.code().unwrap_or_default();
     // A guest may end before QEMU gets to say that it runs: then its exit code alone shows that it ran.
@@ -123,6 +123,8 @@ mod tests {
             (pvh, exited(1), vec![], None, (Reason::Finished, 0)),
             (pvh, exited(0), vec![], None, (Reason::StartFailed, 126)),
             (pvh, exited(2), vec![Started], None, (Reason::Crash, 134)),
+            (pvh, 6, vec![], Some("qemu_thread_create: no"), (Reason::StartFailed, 126)),
+            (pvh, 9, vec![], None, (Reason::StartFailed, 126)),
         ] {
             assert_eq!(judged(kind, raw, &events, complaint), expected, "{kind:?} {raw} {events:?}");
         }
