@@ -17,6 +17,8 @@ pub enum Kind {
     NoSuchMachine,
     /// The name is taken, or the machine's state forbids what was asked (exit code 125).
     Conflict,
+    /// A newer kraft wrote it, so that it is not ours to judge or to remove (exit code 125).
+    Newer,
     /// A deadline passed (exit code 125).
     Timeout,
     /// The VMM cannot be run (exit code 126).
@@ -78,7 +80,7 @@ impl Error {
     /// The exit code that a command which ends by this error has: 125, 126 or 127.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
-            Kind::Failed | Kind::NoSuchMachine | Kind::Conflict | Kind::Timeout => 125,
+            Kind::Failed | Kind::NoSuchMachine | Kind::Conflict | Kind::Newer | Kind::Timeout => 125,
             Kind::CannotRun => 126,
             Kind::NotFound => 127,
         }

@@ -55,8 +55,9 @@ fn show(app: &App, args: &EventsArgs) -> Result<()> {
     let since = args.since.or_else(|| args.until.map(|_| Timestamp::UNIX_EPOCH));
     for event in EventLog::of(&app.store).read(since, follow)? {
         let event = event?;
+        // A clock that was set back has earlier events behind later ones.
         if args.until.is_some_and(|until| event.time > until) {
-            break;
+            continue;
         }
         if only.is_empty() || only.contains(&event.name) {
             let line = match args.output {

@@ -23,6 +23,8 @@ pub(crate) struct RmArgs {
 
 pub(crate) fn rm(app: &App, args: &RmArgs) -> Outcome {
     let mode = if args.force { StopMode::Force } else { StopMode::Graceful(None) };
+    // An earlier removal that was killed half-way left what no name leads to.
+    app.store.sweep_leftovers();
     each(app, &args.targets, |service, name| {
         // Stopped before it is claimed: a start that hangs holds the claim, and is ended by this.
         if service.get(name).is_ok_and(|view| view.state.is_live()) {

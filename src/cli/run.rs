@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::{EventKind, EventLog};
 use crate::machine::{MachineName, MachineService, Manager, Record};
 use crate::runner::{self, ConsoleMode};
-use crate::store::Store;
+use crate::store::{Claim, Store};
 
 /// Create and start a machine
 ///
@@ -62,13 +62,17 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     }
     let remove = record.spec.auto_remove;
     let service = app.service(manager);
-    service.create_and_start(record)?;
     if detach {
+        service.create_and_start(record)?;
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Whoever looks at the end removes the machine after it; the runner's own clean-up leaves a claimed one alone.
-    let _claim = if remove { Some(app.store.claim(&name)?) } else { None };
+    let _claim = if remove {
+        Some(create_claim_and_start(app, service.as_ref(), record)?)
+    } else {
+        service.create_and_start(record)?;
+        None
+    };
     let end = if wait { follow::until_end(service.as_ref(), &name) } else { follow::console(app, manager, &name) }?;
     match end {
         End::Ended(exit) => {
@@ -86,6 +90,19 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         }
         End::Gone => Err(Error::new(format!("machine {name} was removed"))),
     }
+}
+
+/// Whoever looks at the end removes the machine after it; the runner's own clean-up leaves a claimed one alone. Claimed
+/// before the start, as the guest may end right behind it.
+fn create_claim_and_start(app: &App, service: &dyn MachineService, record: Record) -> Result<Claim> {
+    let name = record.spec.name.clone();
+    service.create(record)?;
+    app.store.claim(&name).and_then(|claim| service.start(&name).map(|_| claim)).inspect_err(|_| {
+        // The reason why it never ran is worth more than a second error.
+        if let Err(error) = service.delete(&name) {
+            log::warn!("cannot remove {name} again: {error}");
+        }
+    })
 }
 
 /// Runs the machine in this process, its console on our standard output.

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,11 @@ impl EventLog {
         let cannot = || format!("cannot write {}", path.display());
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).with_context(cannot)?;
         if file.metadata().with_context(cannot)?.len() >= FULL {
-            std::fs::rename(&path, self.dir.join(OLD)).with_context(cannot)?;
+            let full = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(cannot)?;
+            // Of several that find it full, the first turns it over.
+            if File::open(&path).is_ok_and(|current| is_same(&current, &full)) {
+                std::fs::rename(&path, self.dir.join(OLD)).with_context(cannot)?;
+            }
             file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).with_context(cannot)?;
         }
         // One write of one line: appends of several processes do not mix.
@@ -136,10 +141,14 @@ impl EventLog {
         };
         let mut events = Events { dir: self.dir.clone(), current: None, inotify, since, backlog: Vec::new() };
         if since.is_some() {
-            if let Ok(old) = File::open(self.dir.join(OLD)) {
+            // The current one first: should it be turned over meanwhile, it is at hand and not passed over.
+            events.reopen();
+            let old = File::open(self.dir.join(OLD)).ok();
+            let turned_over =
+                matches!((&old, &events.current), (Some(old), Some(current)) if is_same(old, current.get_ref()));
+            if let (Some(old), false) = (old, turned_over) {
                 events.read_lines(&mut BufReader::new(old))?;
             }
-            events.reopen();
         } else {
             events.reopen();
             if let Some(current) = &mut events.current {
@@ -148,6 +157,11 @@ impl EventLog {
         }
         Ok(events)
     }
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    let inode = |file: &File| file.metadata().map(|file| (file.dev(), file.ino())).ok();
+    inode(one).is_some() && inode(one) == inode(other)
 }
 
 /// Events, oldest first.
@@ -188,10 +202,7 @@ impl Events {
             return Ok(());
         };
         self.read_lines(&mut current)?;
-        let same = std::fs::metadata(self.dir.join(FILE))
-            .and_then(|now| Ok(now.ino() == current.get_ref().metadata()?.ino()))
-            .unwrap_or(false);
-        if same {
+        if File::open(self.dir.join(FILE)).is_ok_and(|now| is_same(&now, current.get_ref())) {
             self.current = Some(current);
             Ok(())
         } else {
@@ -258,5 +269,47 @@ impl Iterator for Events {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_when_the_log_is_turned_over() {
+        const WRITERS: u128 = 8;
+        // Together they fill the log once and half again.
+        const LINES: u128 = 900;
+        let dir = std::env::temp_dir().join(format!("kraft-events-{}", std::process::id()));
+        let log = EventLog { dir: dir.clone() };
+        let line = |number: u128| EventLine {
+            time: Timestamp::now(),
+            event: EventKind::Start,
+            name: "a-machine-with-a-name-that-is-as-long-as-it-may-be".parse().unwrap(),
+            id: MachineId::from_bytes(number.to_be_bytes()),
+            manager: Manager::Local,
+            exit: None,
+        };
+        let count = || log.read(Some(Timestamp::UNIX_EPOCH), false).unwrap().count();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let log = &log;
+                    scope.spawn(move || (0..LINES).for_each(|n| log.try_append(&line(writer * LINES + n)).unwrap()))
+                })
+                .collect();
+            let mut seen = 0;
+            while !writers.iter().all(|writer| writer.is_finished()) {
+                let now = count();
+                assert!(now >= seen, "{now} events after {seen}");
+                seen = now;
+            }
+        });
+        assert!(dir.join(OLD).exists(), "it was never turned over");
+        let ids: std::collections::BTreeSet<_> =
+            log.read(Some(Timestamp::UNIX_EPOCH), false).unwrap().map(|event| event.unwrap().id.to_string()).collect();
+        assert_eq!((ids.len(), count()), ((WRITERS * LINES) as usize, (WRITERS * LINES) as usize));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

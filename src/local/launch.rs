@@ -4,8 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -43,7 +44,7 @@ pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
     let mut child = command.spawn().context("cannot run the runner").with_context(cannot)?;
     match wait_ready(&socket.socket, &mut child).with_context(cannot)? {
         Outcome::Ready => Ok(()),
-        Outcome::Ended(code) => Err(why(store, name, code)),
+        Outcome::Ended(status) => Err(why(store, name, status)),
         Outcome::Late => {
             let _ = child.kill();
             let _ = child.wait();
@@ -54,7 +55,7 @@ pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
 
 enum Outcome {
     Ready,
-    Ended(i32),
+    Ended(ExitStatus),
     Late,
 }
 
@@ -72,7 +73,7 @@ fn wait_ready(socket: &UnixDatagram, child: &mut Child) -> Result<Outcome> {
             }
         } else if ended {
             let status = child.wait().context("cannot collect the runner")?;
-            return Ok(Outcome::Ended(status.code().unwrap_or(125)));
+            return Ok(Outcome::Ended(status));
         }
     }
 }
@@ -114,10 +115,13 @@ impl Drop for Listener {
 }
 
 /// Why a guest never ran, from what its runner recorded, else from what it wrote.
-fn why(store: &Store, name: &MachineName, code: i32) -> Error {
-    let kind = match code {
-        126 => Kind::CannotRun,
-        127 => Kind::NotFound,
+fn why(store: &Store, name: &MachineName, status: ExitStatus) -> Error {
+    if let Some(signal) = status.signal() {
+        return Error::new(format!("cannot start {name}: the runner was killed by signal {signal}"));
+    }
+    let kind = match status.code() {
+        Some(126) => Kind::CannotRun,
+        Some(127) => Kind::NotFound,
         _ => Kind::Failed,
     };
     let recorded = store.last_exit(name).ok().flatten().filter(|exit| exit.reason == Reason::StartFailed);
@@ -125,8 +129,5 @@ fn why(store: &Store, name: &MachineName, code: i32) -> Error {
         let text = std::fs::read_to_string(store.runner_log(name)).ok()?;
         Some(text.trim().lines().last()?.trim_start_matches("error: ").to_owned())
     });
-    Error::of(
-        kind,
-        format!("cannot start {name}: {}", detail.unwrap_or_else(|| format!("its runner ended with {code}"))),
-    )
+    Error::of(kind, format!("cannot start {name}: {}", detail.unwrap_or_else(|| format!("its runner ended: {status}"))))
 }

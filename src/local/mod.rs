@@ -60,6 +60,15 @@ impl LocalService {
             .unwrap_or_else(|problem| View::new(record, Liveness::Down, None, None).with_problem(problem))
     }
 
+    /// The machine, if its condition can be told.
+    fn known(&self, name: &MachineName) -> Result<View> {
+        let view = self.get(name)?;
+        match view.problem {
+            Some(problem) => Err(problem),
+            None => Ok(view),
+        }
+    }
+
     fn control(&self, view: &View) -> Result<Box<dyn platform::Control>> {
         let record = view.record.as_ref().ok_or_else(|| unreadable(view))?;
         platform::vmm(record.spec.platform).attach(&self.store.control_socket(&view.name))
@@ -116,7 +125,7 @@ impl MachineService for LocalService {
     }
 
     fn start(&self, name: &MachineName) -> Result<View> {
-        let view = self.get(name)?;
+        let view = self.known(name).with_context(|| format!("cannot start {name}"))?;
         match next(view.state, Event::Start).map_err(|denied| denied.into_error(name))? {
             Next::Already => Ok(view),
             Next::To(_) if view.state == State::Paused => {
@@ -135,7 +144,7 @@ impl MachineService for LocalService {
     }
 
     fn pause(&self, name: &MachineName) -> Result<View> {
-        let view = self.get(name)?;
+        let view = self.known(name).with_context(|| format!("cannot pause {name}"))?;
         match next(view.state, Event::Pause).map_err(|denied| denied.into_error(name))? {
             Next::Already => Ok(view),
             Next::To(_) => {
@@ -163,11 +172,17 @@ impl MachineService for LocalService {
 
     fn delete(&self, name: &MachineName) -> Result<()> {
         // A record that cannot be read does not keep the machine from being removed.
-        let record = self.store.read(name).ok();
-        if self.store.runner(name)?.is_some() {
-            stop::stop(&self.store, name, StopMode::Force).with_context(|| format!("cannot stop {name}"))?;
-        }
+        let record = match self.store.read(name) {
+            Ok(record) => Some(record),
+            Err(error) if error.kind() == Kind::Newer => return Err(error.context(format!("cannot remove {name}"))),
+            Err(_) => None,
+        };
+        let stop = || stop::stop(&self.store, name, StopMode::Force).with_context(|| format!("cannot stop {name}"));
+        stop()?;
         self.store.remove(name)?;
+        // A runner that was starting meanwhile either is seen here, or sees that its record is gone.
+        stop()?;
+        self.store.remove_runtime(name)?;
         if let Some(record) = record {
             EventLog::of(&self.store).append(EventKind::Remove, &record, None);
         }

@@ -20,7 +20,11 @@ pub(super) fn stop(store: &Store, name: &MachineName, mode: StopMode) -> Result<
     // Its runtime directory may have been removed under it.
     if let Err(error) = store.make_runtime(name).and_then(|_| store.request_stop(name, mode)) {
         // One that removes itself may have done so meanwhile.
-        return if store.runner(name)?.is_none() { Ok(()) } else { Err(error) };
+        if store.runner(name)?.is_none() {
+            return Ok(());
+        }
+        // Without the word the machine still stops, if not in the way that was asked for.
+        log::warn!("cannot tell the runner of {name} how to stop: {error}");
     }
     signal(&runner, Signal::TERM)?;
     // A record that cannot be read must not keep the guest alive.

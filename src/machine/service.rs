@@ -70,6 +70,9 @@ pub struct View {
 impl View {
     /// A machine whose runner's condition is known.
     pub fn new(record: Record, liveness: Liveness, status: Option<Status>, exit: Option<Exit>) -> Self {
+        // The status may know of a later end than the record: one that a full or read-only disk did not take.
+        let said = status.as_ref().and_then(|status| status.exit.clone());
+        let exit = [exit, said].into_iter().flatten().max_by_key(|exit| exit.at);
         let name = record.spec.name.clone();
         let view = Self { name, record: Some(record), state: State::Unknown, status, exit, unit: None, problem: None };
         view.with_liveness(liveness)

@@ -244,6 +244,15 @@ pub fn derive(liveness: Liveness, status: Option<&Status>, last: Option<&Exit>) 
             (None, Some(_)) => State::Errored,
             (None, None) => State::Created,
         },
+        // The guest ran and nobody lived to tell how it ended.
+        Liveness::Failed
+            if status.is_some_and(|status| {
+                status.running_since.is_some()
+                    && matches!(status.phase, Phase::Running | Phase::Paused | Phase::Stopping)
+            }) =>
+        {
+            State::Errored
+        }
         Liveness::Failed => match last {
             // The manager failed where the runner never had a say.
             None => State::Failed,

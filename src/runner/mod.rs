@@ -14,11 +14,10 @@ mod wait;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::image;
 use crate::lifecycle::{self, Begin, Verdict};
-use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record};
+use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record, Status};
 use crate::store::Store;
 
 pub use oom::oom_kills;
@@ -48,17 +47,37 @@ pub enum ConsoleMode {
 /// # Errors
 /// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
 pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration) -> Result<Exit> {
-    let record = store.read(name)?;
+    store.read(name)?;
     let signals = Signals::block()?;
-    store.make_runtime(name)?;
-    let _lock = store.lock_runner(name)?;
     let notifier = Notifier::new();
+    let _lock = match store.make_runtime(name).and_then(|_| store.lock_runner(name)) {
+        Ok(lock) => lock,
+        // Another runner has it: its end is not ours to tell.
+        Err(error) if error.kind() == Kind::Conflict => return Err(error),
+        // The lock is beside the record: it cannot be had of a machine that was removed.
+        Err(error) if !store.directory(name).exists() => {
+            store.remove_runtime(name)?;
+            return Err(error);
+        }
+        Err(error) => {
+            let exit = never_ran(&error);
+            notifier.ended(&exit);
+            store.write_exit(name, &exit)?;
+            return Ok(exit);
+        }
+    };
+    // Read once the lock is held: who removed the machine before that did not see this runner.
+    let record = store.read(name).inspect_err(|error| {
+        if error.kind() == Kind::NoSuchMachine
+            && let Err(error) = store.remove_runtime(name)
+        {
+            log::warn!("{error}");
+        }
+    })?;
     loop {
         // A request that came too late for the last life is not meant for this one.
         store.take_stop_request(name);
-        let begin = lifecycle::begin(store, name, std::process::id(), Timestamp::now(), delay)
-            .with_context(|| format!("cannot start {name}"))?;
-        let exit = live(store, &record, &signals, &notifier, begin, mode)?;
+        let exit = live(store, &record, &signals, &notifier, mode, delay)?;
         let restarts =
             record.manager == Manager::Local && store.status(name)?.is_some_and(|s| s.phase == Phase::Restarting);
         if !restarts {
@@ -73,20 +92,27 @@ fn live(
     record: &Record,
     signals: &Signals,
     notifier: &Notifier,
-    begin: Begin,
     mode: ConsoleMode,
+    delay: Duration,
 ) -> Result<Exit> {
     let name = &record.spec.name;
-    let Begin { mut status, wait } = begin;
-    store.write_status(name, &status).with_context(|| format!("cannot start {name}"))?;
-    let exit = if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
-        Exit { at: Timestamp::now(), reason: Reason::Stopped, code: 0, detail: String::new() }
-    } else {
-        let console = Console::open(&store.console_log(name), mode);
-        let outcome = console
-            .and_then(|console| Supervisor { store, record, status: &mut status, signals, notifier }.run(console));
-        outcome.unwrap_or_else(|error| never_ran(&error))
+    let (pid, now) = (std::process::id(), jiff::Timestamp::now());
+    let begun = lifecycle::begin(store, name, pid, now, delay);
+    let (mut status, begun) = match begun {
+        Ok(Begin { status, wait }) => (status, Ok(wait)),
+        Err(error) => (Status::starting(pid, now), Err(error)),
     };
+    let outcome = begun.and_then(|wait| {
+        store.write_status(name, &status)?;
+        if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
+            let at = jiff::Timestamp::now();
+            return Ok(Exit { at, reason: Reason::Stopped, code: 0, detail: String::new() });
+        }
+        look_at_files(record)?;
+        let console = Console::open(&store.console_log(name), mode)?;
+        Supervisor { store, record, status: &mut status, signals, notifier }.run(console)
+    });
+    let exit = outcome.unwrap_or_else(|error| never_ran(&error));
     if mode == ConsoleMode::Inherit
         && let Err(error) = drain::drained(std::io::stdout())
     {
@@ -105,7 +131,16 @@ fn live(
     Ok(exit)
 }
 
+/// The guest's files are still what they were when the machine was created.
+fn look_at_files(record: &Record) -> Result<()> {
+    image::kernel::inspect(&record.spec.kernel.path, Some(record.spec.arch))?;
+    match &record.spec.initrd {
+        Some(initrd) => image::initrd::inspect(initrd).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// The exit of a guest whose VMM could not even be started.
 fn never_ran(error: &Error) -> Exit {
-    Exit { at: Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
+    Exit { at: jiff::Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
 }

@@ -75,8 +75,10 @@ impl Supervisor<'_> {
         let exit = self.watch(&*vmm, life);
         let _ = std::fs::remove_file(control);
         let mut exit = exit?;
-        if exit.reason == Reason::Signal && oom_kills() > ooms {
-            exit.reason = Reason::Oom;
+        if matches!(exit.reason, Reason::Signal | Reason::StartFailed) && oom_kills() > ooms {
+            if exit.reason == Reason::Signal {
+                exit.reason = Reason::Oom;
+            }
             exit.detail = "the VMM was killed because memory ran out".into();
         }
         Ok(exit)

@@ -76,19 +76,22 @@ fn wait(file: File, name: &MachineName) -> Result<Flock<File>> {
     }
 }
 
-/// Locks a directory that nobody else knows.
-pub(super) fn lock_now(dir: &Path) -> Result<Flock<File>> {
-    let file = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| errno)
-        .with_context(|| format!("cannot lock {}", dir.display()))
+/// Locks a directory that was made just now; `None` if somebody who cleans up took it for abandoned before that.
+pub(super) fn lock_new(dir: &Path) -> Result<Option<Flock<File>>> {
+    let cannot = || format!("cannot lock {}", dir.display());
+    let file = match File::open(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.with_context(cannot)?,
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        // A directory that was removed under us has no links.
+        Ok(lock) => Ok((lock.metadata().with_context(cannot)?.nlink() > 0).then_some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).with_context(cannot),
+    }
 }
 
-/// Nobody holds this directory. A creator holds its own from just after it made it.
-pub(super) fn is_abandoned(dir: &Path) -> bool {
-    const BEING_MADE: Duration = Duration::from_secs(60);
-    let old = std::fs::metadata(dir)
-        .and_then(|m| m.modified())
-        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > BEING_MADE));
-    old && lock_now(dir).is_ok()
+/// Takes a directory that its creator or remover died over; `None` while somebody holds it.
+pub(super) fn lock_abandoned(dir: &Path) -> Option<Flock<File>> {
+    Flock::lock(File::open(dir).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }

@@ -36,20 +36,35 @@ fn write_then_rename(path: &Path, content: &[u8], durability: Durability) -> Res
     // left its temporary file: a fixed name is simply written over.
     let temporary = dir.join(format!(".{}.tmp", name.to_string_lossy()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        // Not cut to nothing before it is written: the space that it has is kept.
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
-        if durability == Durability::Disk {
-            file.sync_all()?;
+        file.set_len(content.len() as u64)?;
+        match durability {
+            Durability::Disk => file.sync_all().and_then(|()| std::fs::rename(&temporary, path)),
+            Durability::Boot => swap(&temporary, path),
         }
-        std::fs::rename(&temporary, path)
     })();
-    if written.is_err() {
+    if written.is_err() && durability == Durability::Disk {
         let _ = std::fs::remove_file(&temporary);
     }
     written.with_context(|| format!("cannot write {}", path.display()))?;
     match durability {
         Durability::Disk => sync_dir(dir),
         Durability::Boot => Ok(()),
+    }
+}
+
+/// Puts a file in the place of another, which stays under its name: the next content has its space even when the file
+/// system is full by then.
+fn swap(new: &Path, old: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        // There is none yet, or this file system cannot exchange.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            std::fs::rename(new, old)
+        }
+        result => Ok(result?),
     }
 }
 

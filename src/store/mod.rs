@@ -24,9 +24,11 @@ mod claim;
 mod file;
 mod runtime;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use nix::fcntl::Flock;
 use serde::Deserialize;
 
 pub use claim::Claim;
@@ -92,11 +94,9 @@ impl Store {
         }
         self.sweep_leftovers();
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
-        let staging = self.scratch(NEW)?;
-        let filled = file::make_private_dir(&staging)
-            .and_then(|()| claim::lock_now(&staging))
-            .and_then(|lock| file::replace(&staging.join(RECORD), text.as_bytes()).map(|()| lock));
-        let moved = filled.and_then(|_lock| {
+        let (staging, _lock) = self.stage().with_context(cannot)?;
+        let filled = file::replace(&staging.join(RECORD), text.as_bytes());
+        let moved = filled.and_then(|()| {
             match rustix::fs::renameat_with(
                 rustix::fs::CWD,
                 &staging,
@@ -208,13 +208,18 @@ impl Store {
     /// When a file cannot be removed.
     pub fn remove(&self, name: &MachineName) -> Result<()> {
         let cannot = || format!("cannot remove the record of {name}");
+        // First, as nothing leads here once the record is gone.
         self.remove_runtime(name).with_context(cannot)?;
         let gone = self.scratch(GONE)?;
         match std::fs::rename(self.directory(name), &gone) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             result => result.with_context(cannot)?,
         }
-        std::fs::remove_dir_all(&gone).with_context(cannot)?;
+        match std::fs::remove_dir_all(&gone) {
+            // Somebody who cleans up was faster.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            result => result.with_context(cannot)?,
+        }
         file::sync_dir(&self.machines).with_context(cannot)
     }
 
@@ -255,14 +260,32 @@ impl Store {
         Ok(self.machines.join(format!("{prefix}{id}")))
     }
 
-    /// Removes what killed creators and removers left behind. What is locked is still in use.
-    fn sweep_leftovers(&self) {
+    /// A new directory for a record that is being made, held so that nobody takes it for abandoned.
+    fn stage(&self) -> Result<(PathBuf, Flock<File>)> {
+        loop {
+            let staging = self.scratch(NEW)?;
+            file::make_private_dir(&staging)?;
+            match claim::lock_new(&staging) {
+                Ok(Some(lock)) => return Ok((staging, lock)),
+                // Cleaned up by somebody in the moment before it was held.
+                Ok(None) => {}
+                Err(error) => {
+                    let _ = std::fs::remove_dir(&staging);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Removes what killed creators and removers left behind. What is held is still in use.
+    pub fn sweep_leftovers(&self) {
         let Ok(entries) = std::fs::read_dir(&self.machines) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let leftover = name.starts_with(GONE) || (name.starts_with(NEW) && claim::is_abandoned(&entry.path()));
-            if leftover && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            let staged = name.starts_with(GONE) || name.starts_with(NEW);
+            let Some(_lock) = staged.then(|| claim::lock_abandoned(&entry.path())).flatten() else { continue };
+            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
                 log::debug!("cannot remove {}: {error}", entry.path().display());
             }
         }
@@ -286,11 +309,9 @@ fn parse_record(text: &str, path: &Path, name: &MachineName) -> Result<Record> {
         Err(_) => toml::from_str::<Version>(text).map_err(bad)?.schema,
     };
     if schema > SCHEMA {
-        return Err(Error::new(format!(
-            "{}: written by a newer kraft (schema {schema}, this one reads up to {SCHEMA})",
-            path.display(),
-        ))
-        .with_hint("use the newer kraft for this machine"));
+        let why =
+            format!("{}: written by a newer kraft (schema {schema}, this one reads up to {SCHEMA})", path.display());
+        return Err(Error::of(Kind::Newer, why).with_hint("use the newer kraft for this machine"));
     }
     let record = record.map_err(bad)?;
     if record.spec.name != *name {

@@ -63,6 +63,13 @@ impl SystemdService {
                     if let Some(file) = self.defined_by(&anchor, &service)? {
                         return Ok(Anchored::ByFile(file));
                     }
+                    let left = self.slice_of(&record.spec.name)?;
+                    if let Some(slice) = left.as_deref().filter(|slice| !unit::is_anchor_of(slice, &record.spec.name)) {
+                        return Err(not_ours(&service.name, slice));
+                    }
+                    if let Some(left) = left.filter(|left| *left != anchor.name) {
+                        self.clear(&left, &record.spec.name)?;
+                    }
                     self.clear(&anchor.name, &record.spec.name)?;
                 }
                 Err(Failure { cause: Cause::NoReply, .. }) if may_retry => {
@@ -94,6 +101,17 @@ impl SystemdService {
         Ok(None)
     }
 
+    /// The slice that a machine's service is in now, if it is loaded.
+    pub(super) fn slice_of(&self, name: &MachineName) -> Result<Option<String>> {
+        let asked = [(Interface::Unit, "LoadState"), (Interface::Service, "Slice")];
+        let answers = self.manager.borrow_mut().properties(&unit::service_name(name), &asked)?;
+        let [Some(load), slice] = answers.as_slice() else { return Ok(None) };
+        if text(load).as_deref() != Some("loaded") {
+            return Ok(None);
+        }
+        Ok(slice.as_ref().and_then(text).filter(|slice| !slice.is_empty()))
+    }
+
     /// Takes down all units of a machine, whatever they were for.
     pub(super) fn clear(&self, anchor: &str, name: &MachineName) -> Result<()> {
         let service = unit::service_name(name);
@@ -103,6 +121,12 @@ impl SystemdService {
         manager.reset_failed(&[&service, anchor])?;
         Ok(())
     }
+}
+
+/// The error about a unit that has a machine's name and is somebody else's.
+fn not_ours(service: &str, slice: &str) -> Error {
+    Error::of(Kind::Conflict, format!("there is a unit {service} already, in {slice}, that is not a machine's"))
+        .with_hint(format!("`systemctl stop {service}` ends it, `--name` gives the machine another name"))
 }
 
 /// Leaves out a property that the manager does not know, if the machine can do without it.

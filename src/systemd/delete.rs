@@ -8,18 +8,23 @@ use crate::paths::{self, Scope};
 
 impl SystemdService {
     pub(super) fn delete_machine(&self, name: &MachineName) -> Result<()> {
-        // An unreadable record has its units under the usual names.
         let cannot = || format!("cannot remove {name}");
-        let slice = match self.ours(name) {
+        let anchor = match self.ours(name) {
             Ok(Some(record)) => {
                 self.stop(name, StopMode::Force).map_err(|e| e.context(cannot()))?;
-                record.spec.slice
+                unit::slice_name(name, record.spec.slice.as_deref())?
             }
             Ok(None) => return self.inner.delete(name),
             Err(e) if e.kind() == Kind::NoSuchMachine => return self.inner.delete(name),
-            Err(_) => None,
+            // What else a newer kraft made for it is not known here.
+            Err(e) if e.kind() == Kind::Newer => return Err(e.context(cannot())),
+            // An unreadable record: its units, if it has any, say where they are.
+            Err(_) => match self.slice_of(name).map_err(|e| e.context(cannot()))? {
+                Some(slice) if unit::is_anchor_of(&slice, name) => slice,
+                Some(_) => return self.inner.delete(name),
+                None => unit::slice_name(name, None)?,
+            },
         };
-        let anchor = unit::slice_name(name, slice.as_deref())?;
         self.clear(&anchor, name).map_err(|e| e.context(cannot()))?;
         self.forget_log_fields(name);
         self.inner.delete(name)

@@ -18,6 +18,9 @@ impl SystemdService {
     pub(super) fn start_machine(&self, name: &MachineName) -> Result<View> {
         let Some(record) = self.ours(name)? else { return self.inner.start(name) };
         let view = self.inner.get(name)?;
+        if let Some(problem) = view.problem {
+            return Err(problem.context(format!("cannot start {name}")));
+        }
         if view.state == State::Paused {
             return self.inner.start(name).and_then(|view| self.with_units(view));
         }
@@ -116,13 +119,19 @@ impl SystemdService {
             });
         }
         let service = unit::service_name(name);
-        let asked = [(Interface::Service, "Result"), (Interface::Service, "ExecMainStatus")];
+        let asked = ["Result", "ExecMainStatus", "StatusText"].map(|name| (Interface::Service, name));
         let Ok(answers) = self.manager.borrow_mut().properties(&service, &asked) else {
             return outcome.into_error(&service);
         };
-        let [Some(result), status] = answers.as_slice() else { return outcome.into_error(&service) };
+        let [Some(result), status, said] = answers.as_slice() else { return outcome.into_error(&service) };
         let status = status.as_ref().and_then(|value| value.downcast_ref::<i32>().ok());
         match text(result) {
+            // A disk that is full or read-only did not take the record of it, but the runner told systemd, too.
+            Some(result)
+                if result == "exit-code" && said.as_ref().and_then(text).is_some_and(|said| !said.is_empty()) =>
+            {
+                Error::new(said.as_ref().and_then(text).unwrap_or_default())
+            }
             Some(result) if outcome == Outcome::Failed => Error::new(in_words(&result, status)),
             _ => outcome.into_error(&service),
         }

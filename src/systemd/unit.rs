@@ -66,6 +66,13 @@ pub(super) fn slice_name(name: &MachineName, parent: Option<&str>) -> Result<Str
     Ok(slice)
 }
 
+/// Whether a slice is the anchor of a machine of this name, inside whatever slice.
+pub(super) fn is_anchor_of(slice: &str, name: &MachineName) -> bool {
+    let inside = format!("{}.slice", escape(&format!("kraft-{name}")));
+    slice == format!("kraft-{}.slice", escape(name.as_str()))
+        || slice.strip_suffix(&inside).is_some_and(|parent| parent.is_empty() || parent.ends_with('-'))
+}
+
 /// What the name of a slice inside `parent` begins with; `None` for the usual place.
 fn parent_prefix(parent: Option<&str>) -> Result<Option<String>> {
     let Some(typed) = parent else { return Ok(None) };

@@ -1,6 +1,5 @@
 //! One test's world: how it calls kraft and systemd, waits for what it names, and what it must not leave behind.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -31,6 +30,8 @@ pub struct Lab {
     env: Vec<(String, String)>,
     /// What happened before is another test's.
     began: jiff::Timestamp,
+    /// Directories of this world alone, if it has its own.
+    own: Option<PathBuf>,
     _turn: Turn,
 }
 
@@ -70,6 +71,20 @@ impl Said {
         assert_eq!(errors.len(), 1, "not one clear error: {}", self.err);
         errors[0].trim_start_matches("error: ").to_owned()
     }
+
+    /// It ended by this code, which is another's and no failure of kraft: there is no error.
+    #[track_caller]
+    pub fn fails_quietly(self, code: i32) {
+        assert_eq!((self.code, &*self.err), (code, ""), "stdout: {}", self.out);
+    }
+
+    /// The same for a failure whose cure is known: the error and its hint.
+    #[track_caller]
+    pub fn fails_with_hint(self, code: i32) -> (String, String) {
+        let hint = self.err.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_default().to_owned();
+        assert!(!hint.is_empty(), "no hint: {}", self.err);
+        (self.fails(code), hint)
+    }
 }
 
 impl Lab {
@@ -92,7 +107,7 @@ impl Lab {
     fn begin(test: &str, who: Who, turn: Turn) -> Self {
         assert!(std::env::var_os("KRAFT_LAB").is_some(), "run by tests/run, in its lab");
         let began = jiff::Timestamp::now();
-        let mut lab = Self { prefix: format!("t-{test}-"), who, env: Vec::new(), began, _turn: turn };
+        let mut lab = Self { prefix: format!("t-{test}-"), who, env: Vec::new(), began, own: None, _turn: turn };
         lab.remove_all();
         lab.began = jiff::Timestamp::now();
         lab
@@ -102,6 +117,43 @@ impl Lab {
     pub fn with_env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.into(), value.into()));
         self
+    }
+
+    /// The same with state and runtime directories that no other test has: all that is in them is this test's.
+    pub fn with_store(mut self) -> Self {
+        // Short, as a control socket's path is at most 107 bytes.
+        let own = PathBuf::from(format!("/tmp/it/{}", self.prefix.trim_end_matches('-')));
+        let dirs = [("KRAFT_STATE_DIR", own.join("s")), ("KRAFT_RUNTIME_DIR", own.join("r"))];
+        for (key, dir) in &dirs {
+            self = self.with_env(key, dir.to_str().expect("it is ASCII"));
+        }
+        // An earlier run that failed left them.
+        self.remove_all();
+        let _ = std::fs::remove_dir_all(&own);
+        for (_, dir) in &dirs {
+            std::fs::create_dir_all(dir).expect("/tmp is writable");
+        }
+        self.own = Some(own);
+        self
+    }
+
+    /// A file of this world's own, which needs [`with_store`](Self::with_store), with this content.
+    pub fn file(&self, name: &str, content: &[u8]) -> String {
+        let dir = self.own.as_ref().expect("the world has directories of its own").join("f");
+        let path = dir.join(name);
+        std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, content)).expect("/tmp is writable");
+        path.to_str().expect("it is ASCII").to_owned()
+    }
+
+    /// The same, a program.
+    pub fn program(&self, dir: &str, name: &str, content: &str) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.own.as_ref().expect("the world has directories of its own").join(dir);
+        std::fs::create_dir_all(&path).expect("/tmp is writable");
+        std::fs::write(path.join(name), content).expect("/tmp is writable");
+        let all = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path.join(name), all).expect("the file is ours");
+        path.to_str().expect("it is ASCII").to_owned()
     }
 
     /// A machine's name in this world.
@@ -173,6 +225,13 @@ impl Lab {
     /// Runs kraft to its end.
     pub fn kraft<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Said {
         self.call(kraft(), args)
+    }
+
+    /// Runs kraft to its end with a variable set.
+    pub fn kraft_with<S: AsRef<OsStr>>(&self, key: &str, value: &str, args: impl IntoIterator<Item = S>) -> Said {
+        let mut command = self.command(kraft(), args);
+        command.env(key, value);
+        finish(command, DEADLINE)
     }
 
     /// Runs systemctl, for the owner's manager.
@@ -353,9 +412,12 @@ impl Lab {
             for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                // Those of the tests beside this one come and go.
-                let scratch = name.starts_with(".new-") || name.starts_with(".gone-");
-                if ours(&name) || (scratch && !vanishes(&entry.path(), SETTLED)) {
+                // In a shared store another test may be making a machine just now.
+                let staged = (name.starts_with(".new-") || name.starts_with(".gone-"))
+                    && (self.own.is_some()
+                        || matches!(self._turn, Turn::Alone { .. })
+                        || std::fs::read_to_string(entry.path().join("machine.toml")).is_ok_and(|text| ours(&text)));
+                if ours(&name) || staged {
                     leaks.push(entry.path().display().to_string());
                 }
             }
@@ -374,6 +436,9 @@ impl Drop for Lab {
         }
         self.remove_all();
         let leaks = self.leaks();
+        if let Some(own) = &self.own {
+            let _ = std::fs::remove_dir_all(own);
+        }
         assert!(leaks.is_empty(), "left behind:\n{}", leaks.join("\n"));
     }
 }
@@ -528,7 +593,7 @@ pub fn uid_of(user: &str) -> u32 {
     nix::unistd::User::from_name(user).ok().flatten().map_or(0, |user| user.uid.as_raw())
 }
 
-/// The names in a list, each once.
-pub fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
-    names.into_iter().map(str::to_owned).collect()
+/// Words, each once.
+pub fn set<'a>(words: impl IntoIterator<Item = &'a str>) -> std::collections::BTreeSet<String> {
+    words.into_iter().map(str::to_owned).collect()
 }

@@ -2,12 +2,22 @@
 //! that they run in. Each test is a short story with machines of its own; [`lab::Lab`] checks after each that nothing
 //! is left of them.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests start programs, read the environment that tests/run makes, say what they skip, and may fail"
+)]
+
 mod keeper;
 mod lab;
 mod talk;
 
 mod ends;
+mod faults;
+mod killed;
 mod local;
+mod many;
 mod stop;
 mod systemd;
 mod user;

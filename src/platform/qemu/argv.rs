@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
 
 /// What the spec left open, settled.
@@ -181,10 +181,8 @@ impl Argv {
 /// Checks that QEMU can start such a kernel, and that what was asked can be told to it. Starts nothing.
 pub(super) fn check(spec: &Spec) -> Result<()> {
     if spec.kernel.kind == KernelKind::Elf && spec.arch == Arch::X86_64 {
-        return Err(Error::new(format!(
-            "kernel {} has neither a PVH entry nor a multiboot header: QEMU cannot start it",
-            spec.kernel.path.display()
-        )));
+        let why = "has neither a PVH entry nor a multiboot header: QEMU cannot start it";
+        return Err(Error::of(Kind::CannotRun, format!("kernel {} {why}", spec.kernel.path.display())));
     }
     command_line(spec).map(drop)
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! QEMU ended by          after                      the guest
-//! a signal               -                          signal, 128+N
+//! a signal               guest ran                  signal, 128+N
+//! a signal               guest never ran            start-failed, 126
 //! any status             GUEST_PANICKED             panic, 134
 //! any status             BROKEN (internal error)    crash, 134
 //! 0                      guest-shutdown             finished, 0
@@ -48,7 +49,11 @@ pub(super) fn conclude(
     }
     if let Some(signal) = status.signal() {
         let name = nix::sys::signal::Signal::try_from(signal).map_or("an unknown signal", |signal| signal.as_str());
-        return exit(Reason::Signal, 128 + signal as u8, &format!("the VMM was ended by {name}"));
+        let why = format!("the VMM was ended by {name}");
+        return match events.contains(&GuestEvent::Started) {
+            true => exit(Reason::Signal, 128 + signal as u8, &why),
+            false => exit(Reason::StartFailed, 126, &why),
+        };
     }
     let code = status.code().unwrap_or_default();
     // A guest may end before QEMU gets to say that it runs: then its exit code alone shows that it ran.
