@@ -56,6 +56,11 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration
         Ok(lock) => lock,
         // Another runner has it: its end is not ours to tell.
         Err(error) if error.kind() == Kind::Conflict => return Err(error),
+        // The lock is beside the record: it cannot be had of a machine that was removed.
+        Err(error) if !store.directory(name).exists() => {
+            store.remove_runtime(name)?;
+            return Err(error);
+        }
         Err(error) => {
             let exit = never_ran(&error);
             notifier.ended(&exit);
@@ -138,5 +143,5 @@ fn look_at_files(record: &Record) -> Result<()> {
 
 /// The exit of a guest whose VMM could not even be started.
 fn never_ran(error: &Error) -> Exit {
-    Exit { at: Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
+    Exit { at: jiff::Timestamp::now(), reason: Reason::StartFailed, code: error.exit_code(), detail: error.to_string() }
 }
