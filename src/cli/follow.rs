@@ -1,6 +1,6 @@
 //! Watching a machine until it ends, with or without its console.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -35,8 +35,42 @@ pub(crate) fn until_end(service: &dyn MachineService, name: &MachineName) -> Res
     Err(Error::new(format!("cannot follow {name} any more")))
 }
 
+/// Waits until the machine ends or Ctrl-C comes.
+pub(crate) fn quietly(app: &App, manager: Manager, name: &MachineName) -> Result<End> {
+    heard(&words(app, manager, name)?, name)
+}
+
 /// Shows the console until the machine ends or Ctrl-C comes.
 pub(crate) fn console(app: &App, manager: Manager, name: &MachineName) -> Result<End> {
+    let words = words(app, manager, name)?;
+    let lines = app.service(manager).logs(name, &LogQuery { follow: true, ..LogQuery::default() })?;
+    // How many lines the follower has shown; none once it is told to show no more. Held while a line is shown, so that
+    // each is shown by one side, and whole.
+    let shown = Arc::new(Mutex::new(Some(0)));
+    let counted = Arc::clone(&shown);
+    thread::spawn(move || {
+        for line in lines {
+            let (Ok(line), Ok(mut counted)) = (line, counted.lock()) else { break };
+            let Some(count) = counted.as_mut() else { break };
+            if show(&line.text).is_err() {
+                break;
+            }
+            *count += 1;
+        }
+    });
+    let end = heard(&words, name)?;
+    let shown = shown.lock().ok().and_then(|mut shown| shown.take()).unwrap_or_default();
+    if matches!(end, End::Ended(_)) {
+        // What the follower has not shown yet is read from the log as it is now.
+        for line in app.service(manager).logs(name, &LogQuery::default())?.skip(shown) {
+            show(&line?.text)?;
+        }
+    }
+    Ok(end)
+}
+
+/// Where it is said how following ends: by the machine, or by a signal.
+fn words(app: &App, manager: Manager, name: &MachineName) -> Result<mpsc::Receiver<Result<End>>> {
     // Blocked before any thread starts, so that only the one that waits for them gets them.
     let mut interrupts = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -47,30 +81,11 @@ pub(crate) fn console(app: &App, manager: Manager, name: &MachineName) -> Result
     spawn(&say, move || interrupts.wait().context("cannot wait for signals").map(|_| End::Detached));
     let (watcher, watched) = (app.clone(), name.clone());
     spawn(&say, move || until_end(watcher.service(manager).as_ref(), &watched));
-    let lines = app.service(manager).logs(name, &LogQuery { follow: true, ..LogQuery::default() })?;
-    let (printed, printing) = mpsc::channel();
-    thread::spawn(move || {
-        for line in lines {
-            // The count goes out before the line does: a line is printed by one side only.
-            let Ok(line) = line else { break };
-            if printed.send(()).is_err() {
-                break;
-            }
-            if show(&line.text).is_err() {
-                break;
-            }
-        }
-    });
-    let end = words.recv().map_err(|_| Error::new(format!("cannot follow {name} any more")))??;
-    if matches!(end, End::Ended(_)) {
-        // What the follower has not shown yet is read from the log as it is now.
-        let shown = printing.try_iter().count();
-        drop(printing);
-        for line in app.service(manager).logs(name, &LogQuery::default())?.skip(shown) {
-            show(&line?.text)?;
-        }
-    }
-    Ok(end)
+    Ok(words)
+}
+
+fn heard(words: &mpsc::Receiver<Result<End>>, name: &MachineName) -> Result<End> {
+    words.recv().map_err(|_| Error::new(format!("cannot follow {name} any more")))?
 }
 
 fn spawn(say: &mpsc::Sender<Result<End>>, work: impl FnOnce() -> Result<End> + Send + 'static) {

@@ -73,7 +73,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         service.create_and_start(record)?;
         None
     };
-    let end = if wait { follow::until_end(service.as_ref(), &name) } else { follow::console(app, manager, &name) }?;
+    let end = if wait { follow::quietly(app, manager, &name) } else { follow::console(app, manager, &name) }?;
     match end {
         End::Ended(exit) => {
             if remove {

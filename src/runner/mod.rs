@@ -106,8 +106,9 @@ fn live(
     let outcome = begun.and_then(|wait| {
         store.write_status(name, &status)?;
         if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
-            let at = Timestamp::now();
-            return Ok(Exit { at, reason: Reason::Stopped, code: 0, detail: String::new() });
+            let kill = store.take_stop_request(name).is_some_and(|request| request.kill);
+            let (reason, code) = if kill { (Reason::Killed, 137) } else { (Reason::Stopped, 0) };
+            return Ok(Exit { at: Timestamp::now(), reason, code, detail: String::new() });
         }
         look_at_files(record)?;
         let console = Console::open(&store.console_log(name), mode)?;
