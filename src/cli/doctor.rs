@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::app::App;
-use super::output;
+use super::output::{self, Form};
 
 use crate::error::{Context as _, Error, IntoError as _, Result};
 use crate::machine::Arch;
@@ -31,12 +31,6 @@ pub(crate) struct DoctorArgs {
     /// The form of the output
     #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
-    Text,
-    Json,
 }
 
 pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Outcome {

@@ -7,7 +7,7 @@ use super::Outcome;
 use super::app::App;
 use super::complete;
 use super::logs::moment;
-use super::output::{self, Reader};
+use super::output::{self, Form, Reader};
 use crate::error::{Error, Result};
 use crate::lifecycle::{EventLine, EventLog};
 use crate::machine::{MachineName, Selector};
@@ -32,12 +32,6 @@ pub(crate) struct EventsArgs {
     /// The form of the output: text, or one JSON object a line
     #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
-    Text,
-    Json,
 }
 
 pub(crate) fn events(app: &App, args: &EventsArgs) -> Outcome {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::app::App;
 use super::complete;
-use super::output::{self, Reader};
+use super::output::{self, Form, Reader};
 use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, MachineName, Selector, parse_duration};
 
@@ -49,12 +49,6 @@ pub(crate) struct LogsArgs {
     /// The form of the output: text, or one JSON object a line
     #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
-    Text,
-    Json,
 }
 
 #[derive(Serialize)]

@@ -9,6 +9,15 @@ use serde::Serialize;
 use super::Outcome;
 use crate::error::{Error, IntoError as _, Result};
 
+/// The form of what comes line by line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// JSON, typed and stable.
+    Json,
+}
+
 /// The form of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {

@@ -19,7 +19,14 @@ pub(crate) struct StopArgs {
     #[command(flatten)]
     targets: Targets,
 
-    /// How long the guest may take, instead of the machine's own time-out
+    #[command(flatten)]
+    way: Way,
+}
+
+/// How a guest is brought to its end.
+#[derive(Debug, Args)]
+pub(crate) struct Way {
+    /// How long the guest may take to shut down, instead of the machine's own time-out
     #[arg(short, long, value_name = "TIME", value_parser = ValueParser::new(parse_duration))]
     timeout: Option<Duration>,
 
@@ -28,7 +35,13 @@ pub(crate) struct StopArgs {
     force: bool,
 }
 
+impl Way {
+    /// The way in the service's words.
+    pub(crate) fn mode(&self) -> StopMode {
+        if self.force { StopMode::Force } else { StopMode::Graceful(self.timeout) }
+    }
+}
+
 pub(crate) fn stop(app: &App, args: &StopArgs) -> Outcome {
-    let mode = if args.force { StopMode::Force } else { StopMode::Graceful(args.timeout) };
-    each(app, &args.targets, |service, name| service.stop(name, mode).map(drop))
+    each(app, &args.targets, |service, name| service.stop(name, args.way.mode()).map(drop))
 }

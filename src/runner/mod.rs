@@ -4,8 +4,10 @@
 //! guest's console is this process's own standard output, inherited by the VMM; under the local manager the bytes pass
 //! through here on their way into the console log.
 
+mod complaints;
 mod console;
 mod drain;
+mod heartbeat;
 mod notify;
 mod oom;
 mod signals;

@@ -1,13 +1,14 @@
 //! One life of a guest: started, watched, brought to its end when asked.
 
-use std::io::{PipeReader, Read as _};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, poll};
 
+use super::complaints::Complaints;
 use super::console::Console;
+use super::heartbeat::{Beat, Heartbeat};
 use super::notify::Notifier;
 use super::oom::oom_kills;
 use super::signals::Signals;
@@ -20,8 +21,6 @@ use crate::store::Store;
 
 /// A VMM that has not got the guest to run by then never will.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// A VMM that is silent for this long is dead, where no manager's watchdog says so.
-const SILENT_FOR: Duration = Duration::from_secs(60);
 
 pub(super) struct Supervisor<'a> {
     pub(super) store: &'a Store,
@@ -65,7 +64,7 @@ impl Supervisor<'_> {
         let life = Life {
             guest,
             console,
-            complaints: Complaints { reader: Some(complaints), last: None, pending: Vec::new() },
+            complaints: Complaints::new(complaints),
             events: Vec::new(),
             stopping: None,
             broken: false,
@@ -267,7 +266,7 @@ impl Supervisor<'_> {
             pump(&mut life.console);
         }
         life.complaints.drain();
-        let exit = life.guest.conclude(status, &life.events, life.complaints.last.as_deref());
+        let exit = life.guest.conclude(status, &life.events, life.complaints.last());
         if exit.reason != Reason::StartFailed && self.status.running_since.is_none() {
             self.started(&life)?;
         }
@@ -355,7 +354,7 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
     let deadlines = [
         life.stopping.as_ref().map(Stopping::deadline),
         life.events.is_empty().then_some(life.start_by),
-        Some(life.heartbeat.next),
+        Some(life.heartbeat.next()),
     ];
     let left =
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now)).unwrap_or(START_WITHIN);
@@ -363,7 +362,7 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
         Console::Inherit => None,
         Console::Pump(pump) => pump.fd(),
     };
-    let complaints = life.complaints.reader.as_ref().map(|reader| reader.as_fd());
+    let complaints = life.complaints.fd();
     let all = [Some(signals.as_fd()), Some(life.guest.process()), life.guest.monitor(), console, complaints];
     let mut fds: Vec<PollFd<'_>> = all.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     match poll(&mut fds, timeout(left)) {
@@ -380,121 +379,4 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
         console: ready(&all[3]),
         complaints: ready(&all[4]),
     })
-}
-
-/// What the VMM writes about itself: logged, the last line kept.
-#[derive(Debug)]
-struct Complaints {
-    reader: Option<PipeReader>,
-    pending: Vec<u8>,
-    last: Option<String>,
-}
-
-impl Complaints {
-    fn read(&mut self) {
-        let Some(reader) = &mut self.reader else { return };
-        let mut buffer = [0; 4096];
-        match reader.read(&mut buffer) {
-            Ok(0) => {
-                self.reader = None;
-                self.pending.push(b'\n');
-            }
-            Ok(n) => self.pending.extend_from_slice(&buffer[..n]),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => self.reader = None,
-        }
-        while let Some(end) = self.pending.iter().position(|&b| b == b'\n') {
-            let line: Vec<u8> = self.pending.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim();
-            if !line.is_empty() {
-                log::warn!("{line}");
-                self.last = Some(bare(line).to_owned());
-            }
-        }
-    }
-
-    fn drain(&mut self) {
-        while self.reader.is_some() {
-            self.read();
-        }
-    }
-}
-
-/// A complaint without the program's name in front.
-fn bare(line: &str) -> &str {
-    match line.split_once(": ") {
-        Some((program, rest)) if program.starts_with("qemu-system-") => rest,
-        _ => line,
-    }
-}
-
-/// Whether the VMM still answers.
-#[derive(Debug)]
-struct Heartbeat {
-    interval: Duration,
-    next: Instant,
-    last_heard: Instant,
-    waiting: bool,
-}
-
-/// What a heartbeat calls for.
-#[derive(Debug, PartialEq, Eq)]
-enum Beat {
-    Rest,
-    Ping,
-    Silent,
-}
-
-impl Heartbeat {
-    fn new(watchdog: Option<Duration>, now: Instant) -> Self {
-        let interval = watchdog.unwrap_or(SILENT_FOR) / 2;
-        Self { interval, next: now + interval, last_heard: now, waiting: false }
-    }
-
-    /// The VMM said something. Returns whether that answers a ping.
-    fn heard(&mut self, now: Instant) -> bool {
-        self.last_heard = now;
-        std::mem::take(&mut self.waiting)
-    }
-
-    fn due(&mut self, now: Instant) -> Beat {
-        if now < self.next {
-            return Beat::Rest;
-        }
-        self.next = now + self.interval;
-        if !self.waiting {
-            self.waiting = true;
-            Beat::Ping
-        } else if now.duration_since(self.last_heard) >= self.interval * 2 {
-            Beat::Silent
-        } else {
-            Beat::Rest
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_silent_vmm_is_noticed_after_two_intervals() {
-        let start = Instant::now();
-        let mut heart = Heartbeat::new(Some(Duration::from_secs(20)), start);
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(heart.due(at(9)), Beat::Rest);
-        assert_eq!(heart.due(at(10)), Beat::Ping);
-        assert!(heart.heard(at(11)));
-        assert!(!heart.heard(at(11)));
-        assert_eq!(heart.due(at(20)), Beat::Ping);
-        assert_eq!(heart.due(at(30)), Beat::Rest);
-        assert_eq!(heart.due(at(40)), Beat::Silent);
-    }
-
-    #[test]
-    fn programs_do_not_name_themselves() {
-        assert_eq!(bare("qemu-system-x86_64: bad"), "bad");
-        assert_eq!(bare("could not: x"), "could not: x");
-    }
 }
