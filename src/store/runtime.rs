@@ -1,10 +1,12 @@
 //! What is kept of a machine while the host is up: status, stop request, the runner's lock.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
+use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, file};
@@ -40,7 +42,7 @@ impl From<StopMode> for StopRequest {
 /// Held by a runner as long as it lives. The kernel lets go of it in any death, and names the holder to who asks.
 #[derive(Debug)]
 pub struct RunnerLock {
-    _file: File,
+    _lock: Flock<File>,
 }
 
 impl Store {
@@ -138,20 +140,20 @@ impl Store {
     /// [`Kind::Conflict`] when another runner lives.
     pub fn lock_runner(&self, name: &MachineName) -> Result<RunnerLock> {
         let path = self.directory(name).join(LOCK);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
+        // Open for reading alone, so that a runner does not keep its file system from being made read-only. Of the two
+        // locks the one excludes other runners, and the other, which needs no more than that, names the holder.
+        let file = rustix::fs::open(&path, OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        match nix::fcntl::fcntl(file.as_fd(), nix::fcntl::FcntlArg::F_SETLK(&whole_file(libc_lock::WRITE))) {
-            Ok(_) => Ok(RunnerLock { _file: file }),
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
-                Err(Error::of(Kind::Conflict, format!("machine {name} is running already")))
+        let lock = match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                return Err(Error::of(Kind::Conflict, format!("machine {name} is running already")));
             }
-            Err(errno) => Err(errno).with_context(|| format!("cannot lock {}", path.display())),
-        }
+            Err((_, errno)) => return Err(errno).with_context(|| format!("cannot lock {}", path.display())),
+        };
+        nix::fcntl::fcntl(lock.as_fd(), nix::fcntl::FcntlArg::F_SETLK(&whole_file(libc_lock::READ)))
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(RunnerLock { _lock: lock })
     }
 
     /// The process of the machine's living runner, from the kernel and not from a file.
@@ -160,8 +162,7 @@ impl Store {
     /// When the lock cannot be looked at.
     pub fn runner(&self, name: &MachineName) -> Result<Option<u32>> {
         let path = self.directory(name).join(LOCK);
-        // Asking about a write lock needs no write permission, but a process that holds the lock would lose it by
-        // closing this second descriptor: a runner never asks about itself.
+        // A process that holds the lock would lose it by closing this second descriptor: a runner never asks about itself.
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -175,6 +176,7 @@ impl Store {
 }
 
 mod libc_lock {
+    pub(super) const READ: nix::libc::c_short = nix::libc::F_RDLCK as nix::libc::c_short;
     pub(super) const WRITE: nix::libc::c_short = nix::libc::F_WRLCK as nix::libc::c_short;
     pub(super) const UNLOCKED: nix::libc::c_short = nix::libc::F_UNLCK as nix::libc::c_short;
 }
