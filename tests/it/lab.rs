@@ -399,12 +399,19 @@ impl Lab {
 
     /// Everything that is left of this world's machines.
     pub fn leaks(&self) -> Vec<String> {
+        self.leaks_of("")
+    }
+
+    /// Everything that is left of those of its machines whose names begin so.
+    pub fn leaks_of(&self, short: &str) -> Vec<String> {
+        let named = self.name(short);
         // What was killed takes a moment to die.
-        let alive = self.processes().into_iter().filter(|(pid, _)| !process_ends(*pid, SETTLED));
+        let ended = |pid| process_ends(pid, SETTLED);
+        let alive = self.processes().into_iter().filter(|(pid, line)| line.contains(&named) && !ended(*pid));
         let mut leaks: Vec<String> = alive.map(|(pid, line)| format!("process {pid}: {line}")).collect();
-        let escaped = self.prefix.replace('-', "\\x2d");
+        let escaped = named.replace('-', "\\x2d");
         let units = self.systemctl(["list-units", "--all", "--plain", "--no-legend", "--full"]).ok();
-        let ours = |text: &str| text.contains(&self.prefix) || text.contains(&escaped);
+        let ours = |text: &str| text.contains(&named) || text.contains(&escaped);
         leaks.extend(units.lines().filter(|line| ours(line)).map(|line| format!("unit {line}")));
         let mut directories = vec![self.transient(), self.state().join("machines"), self.runtime()];
         directories.extend(cgroups("/sys/fs/cgroup".as_ref()));
