@@ -1,5 +1,5 @@
-//! kraft runs unikernels as systemd services. See DESIGN in the repository's documentation for the map; the modules are
-//! layers, and use those below them only.
+//! kraft runs unikernels as systemd services. README.md says how; the modules are layers, and use those below them only:
+//! tests/layering.rs has them as a table.
 
 pub mod cli;
 pub mod error;

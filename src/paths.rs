@@ -12,6 +12,7 @@
 
 use std::ffi::{CStr, OsString};
 use std::fmt;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Result};
@@ -203,9 +204,10 @@ fn dir_from_env(name: &str) -> Result<Option<PathBuf>> {
 /// This process's descriptors as paths.
 pub const OWN_FDS: &str = "/proc/self/fd";
 
-/// A process's descriptors as paths.
-pub fn fds_of(pid: u32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/fd"))
+/// A file in a directory that this process holds open, by a path that stays short: a socket's is at most 107 bytes. It
+/// is good for others, too, as long as the directory is held.
+pub fn inside(dir: &std::fs::File, name: impl AsRef<Path>) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), dir.as_raw_fd())).join(name)
 }
 
 /// The control groups that this process is in.

@@ -1,7 +1,7 @@
 //! Starting a detached runner and waiting until it says READY=1, on a notify socket of our own.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
@@ -96,7 +96,7 @@ fn listen(runtime: &Path) -> Result<(Listener, PathBuf)> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(cannot),
         _ => {}
     }
-    let address = paths::fds_of(std::process::id()).join(dir.as_raw_fd().to_string()).join(NOTIFY);
+    let address = paths::inside(&dir, NOTIFY);
     let socket = UnixDatagram::bind(&address).with_context(cannot)?;
     Ok((Listener { socket, file: runtime.join(NOTIFY), _dir: dir }, address))
 }

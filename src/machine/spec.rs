@@ -95,6 +95,33 @@ impl Spec {
     }
 }
 
+#[cfg(test)]
+impl Spec {
+    /// A small machine for tests, all by default; each changes what it is about.
+    pub(crate) fn example(name: &str) -> Self {
+        Self {
+            name: name.parse().expect("tests name machines well"),
+            platform: Platform::Qemu,
+            arch: Arch::X86_64,
+            kernel_args: Vec::new(),
+            app_args: Vec::new(),
+            memory: Bytes(64 * Bytes::MIB),
+            cpus: 1,
+            accel: Accel::Auto,
+            machine_type: None,
+            initrd: None,
+            stop_timeout_ms: 10_000,
+            restart: RestartPolicy::No,
+            auto_remove: false,
+            properties: Vec::new(),
+            slice: None,
+            kernel: Kernel { path: "/kernel".into(), kind: KernelKind::Pvh },
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
 /// A kernel file and what was found in it when the machine was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {

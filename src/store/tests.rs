@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::machine::{Accel, Arch, Bytes, Kernel, KernelKind, Platform, Reason, RestartPolicy, Spec, Status, StopMode};
+use crate::machine::{Reason, RestartPolicy, Spec, Status, StopMode};
 use crate::paths::Scope;
 
 struct Scratch {
@@ -26,24 +26,10 @@ impl Drop for Scratch {
 
 fn spec(name: &str) -> Spec {
     Spec {
-        name: name.parse().unwrap(),
-        platform: Platform::Qemu,
-        arch: Arch::X86_64,
-        kernel: Kernel { path: "/kernel".into(), kind: KernelKind::Pvh },
         kernel_args: vec!["a=\"b c\"".into(), "$HOME".into()],
-        app_args: vec![],
         env: BTreeMap::from([("KEY".into(), "va\nlue".into())]),
-        memory: Bytes(64 << 20),
-        cpus: 1,
-        accel: Accel::Auto,
-        machine_type: None,
-        initrd: None,
-        stop_timeout_ms: 10_000,
         restart: RestartPolicy::OnFailure(Some(3)),
-        auto_remove: false,
-        properties: vec![],
-        slice: None,
-        labels: BTreeMap::new(),
+        ..Spec::example(name)
     }
 }
 

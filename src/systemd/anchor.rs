@@ -12,6 +12,7 @@ use super::stop::STOP_LIMIT;
 use super::unit;
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
+use crate::paths;
 use crate::undo::Undo;
 
 /// What came of making units.
@@ -47,7 +48,7 @@ impl SystemdService {
     /// Makes the machine's units. What an earlier machine of that name left behind is removed for it.
     pub(super) fn anchor(&self, record: &Record) -> Result<Anchored> {
         let mut refused = Refused::load(self.store.paths());
-        let (anchor, mut service) = unit::units(record, &self.executable()?, self.store.paths())?;
+        let (anchor, mut service) = unit::units(record, &paths::own_executable()?, self.store.paths())?;
         service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
         let mut may_clear = true;
         let mut may_retry = true;

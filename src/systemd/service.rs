@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::path::PathBuf;
 
 use super::manager::Manager;
 use super::unit;
@@ -10,7 +9,7 @@ use crate::error::Result;
 use crate::machine::{
     Change, Changes, LogQuery, Logs, MachineName, MachineService, Manager as Keeper, Record, StopMode, View, Watch,
 };
-use crate::paths::{self, Scope};
+use crate::paths::Scope;
 use crate::store::Store;
 
 /// Machines that systemd keeps alive, over a service that keeps everything else.
@@ -22,20 +21,12 @@ pub struct SystemdService {
     pub(super) store: Store,
     pub(super) scope: Scope,
     pub(super) manager: RefCell<Manager>,
-    executable: Option<PathBuf>,
 }
 
 impl SystemdService {
     /// The service of a scope, over one that keeps records and status files in `store`.
     pub fn new(inner: Box<dyn MachineService>, store: Store, scope: Scope) -> Self {
-        Self { inner, store, scope, manager: RefCell::new(Manager::new(scope)), executable: None }
-    }
-
-    /// The same with units that run another program than the one that runs now.
-    #[must_use]
-    pub fn with_executable(mut self, executable: PathBuf) -> Self {
-        self.executable = Some(executable);
-        self
+        Self { inner, store, scope, manager: RefCell::new(Manager::new(scope)) }
     }
 
     /// Whether the service manager answers.
@@ -57,10 +48,6 @@ impl SystemdService {
     /// When the manager cannot be asked.
     pub fn forbid_restart(&self, name: &MachineName) -> Result<()> {
         Ok(self.manager.borrow_mut().stop_soon(&unit::service_name(name))?)
-    }
-
-    pub(super) fn executable(&self) -> Result<PathBuf> {
-        self.executable.clone().map_or_else(paths::own_executable, Ok)
     }
 
     /// The record, if it is one of ours; `None` passes the verb through.

@@ -273,7 +273,7 @@ fn optional(name: &str, value: impl Into<Variant<'static>>) -> Property {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Accel, Arch, Bytes, Kernel, KernelKind, MachineId, Manager, Platform, Spec};
+    use crate::machine::{Kernel, KernelKind, MachineId, Manager, Spec};
 
     fn name(text: &str) -> MachineName {
         text.parse().unwrap()
@@ -281,24 +281,11 @@ mod tests {
 
     fn record(properties: &[&str]) -> Record {
         let spec = Spec {
-            name: name("web-1"),
-            platform: Platform::Qemu,
-            arch: Arch::X86_64,
-            kernel_args: Vec::new(),
             app_args: vec!["$HOME".into()],
-            memory: Bytes(64 * Bytes::MIB),
-            cpus: 1,
-            accel: Accel::Auto,
-            machine_type: None,
-            initrd: None,
-            stop_timeout_ms: 10_000,
             restart: RestartPolicy::OnFailure(Some(3)),
-            auto_remove: false,
             properties: properties.iter().map(|&typed| typed.to_owned()).collect(),
-            slice: None,
             kernel: Kernel { path: "/srv/web.elf".into(), kind: KernelKind::Unikraft },
-            env: Default::default(),
-            labels: Default::default(),
+            ..Spec::example("web-1")
         };
         Record {
             schema: crate::machine::SCHEMA,

@@ -190,29 +190,15 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Bytes, Kernel, Platform, RestartPolicy};
-    use std::collections::BTreeMap;
+    use crate::machine::Kernel;
 
     fn spec(kind: KernelKind) -> Spec {
         Spec {
-            name: "web".parse().unwrap(),
-            platform: Platform::Qemu,
-            arch: Arch::X86_64,
             kernel: Kernel { path: "/k/web.elf".into(), kind },
-            kernel_args: vec![],
-            app_args: vec![],
-            env: BTreeMap::new(),
-            memory: Bytes(64 << 20),
             cpus: 2,
             accel: Accel::Tcg,
-            machine_type: None,
             initrd: Some("/k/root.cpio".into()),
-            stop_timeout_ms: 10_000,
-            restart: RestartPolicy::No,
-            auto_remove: false,
-            properties: vec![],
-            slice: None,
-            labels: BTreeMap::new(),
+            ..Spec::example("web")
         }
     }
 

@@ -81,8 +81,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
         _ => {}
     }
     let dir = File::open(dir).with_context(cannot)?;
-    let short = Path::new(crate::paths::OWN_FDS).join(dir.as_raw_fd().to_string()).join(name);
-    UnixListener::bind(short).with_context(cannot)
+    UnixListener::bind(crate::paths::inside(&dir, name)).with_context(cannot)
 }
 
 /// A QEMU with a guest in it.

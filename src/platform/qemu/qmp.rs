@@ -3,6 +3,7 @@
 //! [`Lines`] cuts the byte stream, [`parse`] reads one message; neither does I/O. [`Monitor`] is the runner's own
 //! connection and never blocks. [`Client`] is anybody else's and waits for each answer, with a deadline.
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -210,7 +211,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path).with_context(|| format!("cannot reach QEMU at {}", path.display()))?;
+        let cannot = || format!("cannot reach QEMU at {}", path.display());
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::new("not a file name").context(cannot()));
+        };
+        let dir = File::open(dir).with_context(cannot)?;
+        let stream = UnixStream::connect(crate::paths::inside(&dir, name)).with_context(cannot)?;
         let mut client = Self { stream, lines: Lines::default(), queue: std::collections::VecDeque::new() };
         let deadline = Instant::now() + DEADLINE;
         while client.next(deadline, "greeting")? != Message::Greeting {}
