@@ -177,12 +177,8 @@ impl MachineService for LocalService {
             Err(error) if error.kind() == Kind::Newer => return Err(error.context(format!("cannot remove {name}"))),
             Err(_) => None,
         };
-        let stop = || stop::stop(&self.store, name, StopMode::Force).with_context(|| format!("cannot stop {name}"));
-        stop()?;
+        let _locked_out = stop::stop_for_good(&self.store, name).with_context(|| format!("cannot stop {name}"))?;
         self.store.remove(name)?;
-        // A runner that was starting meanwhile either is seen here, or sees that its record is gone.
-        stop()?;
-        self.store.remove_runtime(name)?;
         if let Some(record) = record {
             EventLog::of(&self.store).append(EventKind::Remove, &record, None);
         }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::error::{Context as _, Result};
 use crate::lifecycle::{self, Cause};
 use crate::machine::{MachineName, StopMode};
-use crate::store::Store;
+use crate::store::{RunnerLock, Store};
 
 /// What a runner needs beyond the guest's own time.
 const MARGIN: Duration = Duration::from_secs(15);
@@ -42,6 +42,23 @@ pub(super) fn stop(store: &Store, name: &MachineName, mode: StopMode) -> Result<
         }
     }
     Ok(())
+}
+
+/// Stops the machine at once, and keeps a runner that was just being started from getting it to run.
+pub(super) fn stop_for_good(store: &Store, name: &MachineName) -> Result<Option<RunnerLock>> {
+    loop {
+        stop(store, name, StopMode::Force)?;
+        match store.lock_out_runners(name) {
+            Ok(Some(lock)) => return Ok(Some(lock)),
+            // One that had the lock for a moment, or has it since.
+            Ok(None) => {}
+            // Where the lock cannot be made, as on a full disk, no runner can have it either.
+            Err(error) => {
+                log::debug!("{error}");
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// The living runner. The process that the descriptor stands for is the one that holds the lock: it held it before and

@@ -54,30 +54,19 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration
     store.read(name)?;
     let signals = Signals::block()?;
     let notifier = Notifier::new();
-    let _lock = match store.make_runtime(name).and_then(|_| store.lock_runner(name)) {
+    let _lock = match store.lock_runner(name) {
         Ok(lock) => lock,
         // Another runner has it: its end is not ours to tell.
         Err(error) if error.kind() == Kind::Conflict => return Err(error),
         // The lock is beside the record: it cannot be had of a machine that was removed.
-        Err(error) if !store.directory(name).exists() => {
-            store.remove_runtime(name)?;
-            return Err(error);
-        }
-        Err(error) => {
-            let exit = never_ran(&error);
-            notifier.ended(&exit);
-            store.write_exit(name, &exit)?;
-            return Ok(exit);
-        }
+        Err(error) if !store.directory(name).exists() => return Err(error),
+        Err(error) => return not_even_begun(store, name, &notifier, &error),
     };
-    // Read once the lock is held: who removed the machine before that did not see this runner.
-    let record = store.read(name).inspect_err(|error| {
-        if error.kind() == Kind::NoSuchMachine
-            && let Err(error) = store.remove_runtime(name)
-        {
-            log::warn!("{error}");
-        }
-    })?;
+    // Read once the lock is held: from here on nobody removes the machine without ending this process first.
+    let record = store.read(name)?;
+    if let Err(error) = store.make_runtime(name) {
+        return not_even_begun(store, name, &notifier, &error);
+    }
     loop {
         // A request that came too late for the last life is not meant for this one.
         store.take_stop_request(name);
@@ -88,6 +77,13 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration
             return Ok(exit);
         }
     }
+}
+
+fn not_even_begun(store: &Store, name: &MachineName, notifier: &Notifier, error: &Error) -> Result<Exit> {
+    let exit = never_ran(error);
+    notifier.ended(&exit);
+    store.write_exit(name, &exit)?;
+    Ok(exit)
 }
 
 /// One life of the guest, recorded.

@@ -202,13 +202,13 @@ impl Store {
             .with_context(|| format!("cannot change the record of {name}"))
     }
 
-    /// Removes all that is kept of a machine. One that is gone already is a success.
+    /// Removes all that is kept of a machine. One that is gone already is a success. Its runners are locked out before.
     ///
     /// # Errors
     /// When a file cannot be removed.
     pub fn remove(&self, name: &MachineName) -> Result<()> {
         let cannot = || format!("cannot remove the record of {name}");
-        // First, as nothing leads here once the record is gone.
+        // First, as nothing leads here once the record is gone. A runner makes it again, but none can start now.
         self.remove_runtime(name).with_context(cannot)?;
         let gone = self.scratch(GONE)?;
         match std::fs::rename(self.directory(name), &gone) {

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -137,23 +137,47 @@ impl Store {
     /// Takes the runner's lock for this process. It is held until the process ends or drops it.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] when another runner lives.
+    /// [`Kind::Conflict`] when another runner lives, or the machine is being removed.
     pub fn lock_runner(&self, name: &MachineName) -> Result<RunnerLock> {
+        let path = self.directory(name).join(LOCK);
+        let cannot = || format!("cannot lock {}", path.display());
+        loop {
+            let Some(lock) = self.try_lock(name)? else {
+                return Err(Error::of(Kind::Conflict, format!("machine {name} is running already")));
+            };
+            nix::fcntl::fcntl(lock.as_fd(), nix::fcntl::FcntlArg::F_SETLK(&whole_file(libc_lock::READ)))
+                .with_context(cannot)?;
+            // Who had it may have removed the machine, or removed it and made another of that name.
+            let (ours, current) = (lock.metadata().with_context(cannot)?, std::fs::metadata(&path));
+            match current {
+                Ok(current) if (current.ino(), current.dev()) == (ours.ino(), ours.dev()) => {
+                    return Ok(RunnerLock { _lock: lock });
+                }
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(cannot),
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps runners of this machine from starting, for as long as the lock is held; `None` while one lives.
+    ///
+    /// # Errors
+    /// When the lock cannot be had for another reason.
+    pub fn lock_out_runners(&self, name: &MachineName) -> Result<Option<RunnerLock>> {
+        Ok(self.try_lock(name)?.map(|lock| RunnerLock { _lock: lock }))
+    }
+
+    fn try_lock(&self, name: &MachineName) -> Result<Option<Flock<File>>> {
         let path = self.directory(name).join(LOCK);
         // Open for reading alone, so that a runner does not keep its file system from being made read-only. Of the two
         // locks the one excludes other runners, and the other, which needs no more than that, names the holder.
         let file = rustix::fs::open(&path, OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        let lock = match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                return Err(Error::of(Kind::Conflict, format!("machine {name} is running already")));
-            }
-            Err((_, errno)) => return Err(errno).with_context(|| format!("cannot lock {}", path.display())),
-        };
-        nix::fcntl::fcntl(lock.as_fd(), nix::fcntl::FcntlArg::F_SETLK(&whole_file(libc_lock::READ)))
-            .with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(RunnerLock { _lock: lock })
+        match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", path.display())),
+        }
     }
 
     /// The process of the machine's living runner, from the kernel and not from a file.

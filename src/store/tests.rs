@@ -113,8 +113,14 @@ fn the_runner_lock_names_its_holder() {
     assert_eq!(s.store.runner(&name).unwrap(), None);
     s.store.create(&record).unwrap();
     let lock = s.store.lock_runner(&name).unwrap();
+    assert!(s.store.lock_out_runners(&name).unwrap().is_none());
     drop(lock);
     assert_eq!(s.store.runner(&name).unwrap(), None);
+    let locked_out = s.store.lock_out_runners(&name).unwrap();
+    assert_eq!(s.store.lock_runner(&name).unwrap_err().kind(), Kind::Conflict);
+    s.store.remove(&name).unwrap();
+    drop(locked_out);
+    assert!(s.store.lock_runner(&name).is_err());
 }
 
 #[test]
