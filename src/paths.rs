@@ -210,6 +210,12 @@ pub fn inside(dir: &std::fs::File, name: impl AsRef<Path>) -> PathBuf {
     PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), dir.as_raw_fd())).join(name)
 }
 
+/// What the kernel knows of this network namespace's sockets.
+pub const SOCKETS: &str = "/proc/self/net";
+
+/// What the kernel knows of every process.
+pub const PROCESSES: &str = "/proc";
+
 /// The control groups that this process is in.
 pub const OWN_CGROUPS: &str = "/proc/self/cgroup";
 

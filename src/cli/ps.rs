@@ -12,7 +12,7 @@ use super::app::App;
 use super::filter::Filter;
 use super::output::{self, Format};
 use crate::error::Result;
-use crate::machine::{MachineService as _, Manager, State, View};
+use crate::machine::{MachineService as _, Manager, Port, State, View};
 
 /// List machines
 ///
@@ -93,7 +93,7 @@ impl From<&View> for Row {
             started: live.and_then(|status| status.running_since),
             memory: spec.map(|spec| spec.memory.0),
             cpus: spec.map(|spec| spec.cpus),
-            ports: Vec::new(),
+            ports: spec.map_or_else(Vec::new, |spec| spec.ports.iter().map(Port::arrow).collect()),
             plat: spec.map(|spec| spec.platform.to_string()),
             arch: spec.map(|spec| spec.arch.to_string()),
             manager: record.map(|record| record.manager),

@@ -10,7 +10,7 @@ use super::follow::{self, End};
 use super::spec_args::SpecArgs;
 use super::{Outcome, output};
 use crate::error::{Error, Result};
-use crate::lifecycle::{EventKind, EventLog};
+use crate::lifecycle::{self, EventKind, EventLog};
 use crate::machine::{MachineName, MachineService, Manager, Record};
 use crate::runner::{self, ConsoleMode};
 use crate::store::{Claim, Store};
@@ -57,6 +57,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
+    lifecycle::ports::check(&app.store, &record)?;
     if manager == Manager::Local && !detach && !wait {
         return foreground(app, record);
     }

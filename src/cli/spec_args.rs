@@ -11,7 +11,7 @@ use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::machine::{
-    Accel, Arch, Bytes, Kernel, MachineName, MachineType, Manager, Platform, RestartPolicy, Spec, parse_duration,
+    Accel, Arch, Bytes, Kernel, MachineName, MachineType, Manager, Platform, Port, RestartPolicy, Spec, parse_duration,
 };
 use crate::paths;
 use crate::systemd;
@@ -61,6 +61,10 @@ pub(crate) struct SpecArgs {
     /// The initial RAM disk, a CPIO archive
     #[arg(short, long, visible_alias = "rootfs", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     initrd: Option<PathBuf>,
+
+    /// Publish a port of the guest's on the host, or a range of them; may be repeated
+    #[arg(short, long, visible_alias = "publish", value_name = "[HOST-IP:]HOST-PORT:PORT[/tcp|udp]")]
+    port: Vec<String>,
 
     /// Remove the machine when it ends
     #[arg(long)]
@@ -147,6 +151,9 @@ impl SpecArgs {
             properties: self.property,
             slice: self.slice,
             labels: labels(&self.label)?,
+            ports: ports(&self.port)?,
+            networks: Vec::new(),
+            volumes: Vec::new(),
         };
         if spec.auto_remove && spec.restart != RestartPolicy::No {
             return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
@@ -154,6 +161,11 @@ impl SpecArgs {
         spec.validate()?;
         Ok(spec)
     }
+}
+
+fn ports(texts: &[String]) -> Result<Vec<Port>> {
+    let ports: Result<Vec<_>> = texts.iter().map(|text| Port::parse(text)).collect();
+    Ok(ports?.concat())
 }
 
 /// Reads `KEY=VALUE` labels.

@@ -1,12 +1,16 @@
 //! The sequences that every manager and the runner share: how a start begins, how an end is recorded, how a runner that
 //! died without a word is swept, and how a guest is brought to its end.
 
+mod attach;
 mod begin;
 mod events;
 mod finish;
+mod listener;
+pub mod ports;
 mod stopping;
 mod sweep;
 
+pub use attach::{Attached, attach, detach};
 pub use begin::{Begin, begin};
 pub use events::{EventKind, EventLine, EventLog, Events};
 pub use finish::{Verdict, finish};

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::machine::{Exit, Phase, Reason, Record, Status};
 use crate::store::Store;
 
+use super::attach::detach;
 use super::finish::{Verdict, finish};
 
 /// What is known about a runner's death.
@@ -52,6 +53,9 @@ pub fn sweep(store: &Store, record: &Record, cause: &Cause) -> Result<Option<Ver
     match std::fs::remove_file(store.control_socket(name)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => log::warn!("cannot remove the control socket: {e}"),
         _ => {}
+    }
+    for error in detach(store, record) {
+        log::warn!("{error}");
     }
     Ok(verdict)
 }

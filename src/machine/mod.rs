@@ -2,7 +2,10 @@
 //! ([`Status`]), and what all of that is called ([`State`]). No I/O here, but for the trait [`MachineService`] that
 //! says what can be done with machines and is carried out elsewhere.
 
+mod attachment;
+mod mount;
 mod name;
+mod port;
 mod quantity;
 mod restart;
 mod service;
@@ -10,13 +13,16 @@ mod spec;
 mod state;
 mod status;
 
+pub use attachment::{Attachment, IpConfig, Mac, NetworkName};
+pub use mount::Mount;
 pub use name::{MachineId, MachineName, Selector};
+pub use port::Port;
 pub use quantity::{Bytes, Duration, parse_duration};
 pub use restart::RestartPolicy;
 pub use service::{
     Change, Changes, LogLine, LogQuery, Logs, MachineService, Manager, Progress, Record, StopMode, View, Watch,
 };
-pub use spec::{Accel, Arch, Kernel, KernelKind, MachineType, Platform, Spec};
+pub use spec::{Accel, Arch, Kernel, KernelKind, MachineType, Platform, Protocol, ShareDriver, Spec};
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
 pub use status::{Exit, Phase, Reason, Status};
 

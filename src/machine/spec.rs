@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, MachineName, RestartPolicy};
+use super::{Attachment, Bytes, MachineName, Mount, Port, RestartPolicy};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.
@@ -51,6 +51,9 @@ pub struct Spec {
     /// The slice that the machine's own slice is put in, for the systemd manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<String>,
+    /// Published ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// The kernel.
     pub kernel: Kernel,
     /// The guest's environment.
@@ -59,6 +62,12 @@ pub struct Spec {
     /// Labels, for people and filters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Its interfaces on networks, in the order in which the guest sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Attachment>,
+    /// Directories of the host's that its guest sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Mount>,
 }
 
 impl Spec {
@@ -84,6 +93,11 @@ impl Spec {
         for (key, value) in &self.env {
             if key.is_empty() || key.contains('=') || key.contains('\0') || value.contains('\0') {
                 return Err(Error::new(format!("bad environment variable '{}'", key.escape_debug())));
+            }
+        }
+        for (index, port) in self.ports.iter().enumerate() {
+            if let Some(other) = self.ports[..index].iter().find(|other| other.collides(port)) {
+                return Err(Error::new(format!("ports {other} and {port} exclude each other")));
             }
         }
         for text in self.kernel_args.iter().chain(&self.app_args) {
@@ -118,6 +132,9 @@ impl Spec {
             kernel: Kernel { path: "/kernel".into(), kind: KernelKind::Pvh },
             env: BTreeMap::new(),
             labels: BTreeMap::new(),
+            ports: Vec::new(),
+            networks: Vec::new(),
+            volumes: Vec::new(),
         }
     }
 }
@@ -241,6 +258,27 @@ words! {
         Pc = "pc",
         /// The Arm board.
         Virt = "virt",
+    }
+}
+
+words! {
+    /// What a published port carries.
+    #[derive(PartialOrd, Ord)]
+    Protocol, "protocol" {
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+    }
+}
+
+words! {
+    /// How a directory of the host's gets into a guest.
+    ShareDriver, "volume driver" {
+        /// Plan 9's file protocol, served by the VMM itself.
+        NineP = "9p" | "9pfs",
+        /// FUSE over virtio, served by virtiofsd.
+        Virtiofs = "virtiofs",
     }
 }
 

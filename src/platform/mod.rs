@@ -4,12 +4,15 @@
 pub mod qemu;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use ipnet::Ipv4Net;
+
 use crate::error::Result;
-use crate::machine::{Exit, Platform, Spec};
+use crate::machine::{Exit, IpConfig, Mac, Platform, Port, ShareDriver, Spec};
 
 /// What a VMM needs to start one guest.
 #[derive(Debug)]
@@ -18,10 +21,94 @@ pub struct Launch<'a> {
     pub spec: &'a Spec,
     /// Where the VMM's control socket is to be.
     pub control: &'a Path,
+    /// Its network interfaces.
+    pub nics: Vec<Nic>,
+    /// The host's directories that it sees.
+    pub shares: Vec<Share>,
     /// Where facts about this host may be kept until it goes down.
     pub cache: &'a Path,
     /// The guest's console and what the VMM itself has to say.
     pub output: Output,
+}
+
+/// A network interface of the guest's, ready to be used.
+#[derive(Debug)]
+pub struct Nic {
+    /// Its hardware address; the VMM's own choice if `None`.
+    pub mac: Option<Mac>,
+    /// What the guest is told of it.
+    pub ip: IpConfig,
+    /// Where its packets go.
+    pub backend: NicBackend,
+}
+
+impl Nic {
+    /// What a guest is told of its interface in the VMM's own network stack, the same in QEMU's and in passt's tradition:
+    /// 10.0.2.15/24, with router and name server beside it.
+    pub fn user_ip() -> IpConfig {
+        let at = |last| Ipv4Addr::new(10, 0, 2, last);
+        IpConfig {
+            ipv4: Some(Ipv4Net::new_assert(at(15), 24)),
+            gateways: vec![at(2).into()],
+            dns: vec![at(3).into()],
+            ..IpConfig::default()
+        }
+    }
+}
+
+/// Where the packets of an interface go.
+#[derive(Debug)]
+pub enum NicBackend {
+    /// To a network stack in the VMM itself, which needs no privilege. It publishes these ports.
+    User {
+        /// From the host's addresses to the guest's.
+        forwards: Vec<Port>,
+    },
+    /// To a tap that somebody made.
+    Tap {
+        /// The open tap.
+        queue: OwnedFd,
+        /// The kernel carries the packets past the VMM.
+        vhost: Option<OwnedFd>,
+    },
+}
+
+/// A directory of the host's, ready to be seen by the guest.
+#[derive(Debug)]
+pub struct Share {
+    /// What the guest calls it when it mounts: `fs1`, `fs2`, ...
+    pub tag: String,
+    /// Where the guest mounts it.
+    pub target: String,
+    /// The guest cannot write.
+    pub read_only: bool,
+    /// Who serves it.
+    pub backend: ShareBackend,
+}
+
+impl Share {
+    /// How it gets into the guest, which is what its kernel has to know.
+    pub fn driver(&self) -> ShareDriver {
+        match self.backend {
+            ShareBackend::NineP { .. } => ShareDriver::NineP,
+            ShareBackend::Virtiofs { .. } => ShareDriver::Virtiofs,
+        }
+    }
+}
+
+/// Who serves a directory.
+#[derive(Debug)]
+pub enum ShareBackend {
+    /// The VMM itself.
+    NineP {
+        /// The host's directory.
+        source: PathBuf,
+    },
+    /// A virtiofsd that listens.
+    Virtiofs {
+        /// Its socket, connected.
+        socket: OwnedFd,
+    },
 }
 
 /// Where a VMM writes.

@@ -14,7 +14,7 @@ use super::oom::oom_kills;
 use super::signals::Signals;
 use super::wait::timeout;
 use crate::error::{Context as _, Result};
-use crate::lifecycle::{EventKind, EventLog, Step, Stopping};
+use crate::lifecycle::{self, Attached, EventKind, EventLog, Step, Stopping};
 use crate::machine::{Exit, Manager, Phase, Reason, Record, Status};
 use crate::platform::{self, Ask, Guest, GuestEvent, Launch, Output, Vmm};
 use crate::store::Store;
@@ -58,7 +58,10 @@ impl Supervisor<'_> {
             complaints: writer.into(),
         };
         let control = self.store.control_socket(&spec.name);
-        let guest = vmm.spawn(Launch { spec, control: &control, cache: &self.store.paths().runtime, output })?;
+        let Attached { nics, shares } = lifecycle::attach(self.store, self.record)?;
+        let cache = &self.store.paths().runtime;
+        let launch = Launch { spec, control: &control, nics, shares, cache, output };
+        let guest = vmm.spawn(launch).inspect_err(|_| self.detach())?;
         self.status.vmm_pid = Some(guest.pid());
         let now = Instant::now();
         let life = Life {
@@ -73,6 +76,7 @@ impl Supervisor<'_> {
         };
         let exit = self.watch(&*vmm, life);
         let _ = std::fs::remove_file(control);
+        self.detach();
         let mut exit = exit?;
         if matches!(exit.reason, Reason::Signal | Reason::StartFailed) && oom_kills() > ooms {
             exit.reason = Reason::Oom;
@@ -80,6 +84,12 @@ impl Supervisor<'_> {
             exit.detail = "the VMM was killed because memory ran out".into();
         }
         Ok(exit)
+    }
+
+    fn detach(&self) {
+        for error in lifecycle::detach(self.store, self.record) {
+            log::warn!("{error}");
+        }
     }
 
     fn watch(&mut self, vmm: &dyn Vmm, mut life: Life) -> Result<Exit> {

@@ -2,11 +2,13 @@
 //! no configuration file, no display.
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
+use crate::platform::{Nic, NicBackend, Share, ShareBackend};
 
 /// What the spec left open, settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +31,34 @@ pub(super) struct Inputs {
     pub(super) control: RawFd,
 }
 
+/// The host's ends of a guest's devices: what QEMU is given by descriptor has a number there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Devices<'a> {
+    pub(super) nics: &'a [Nic],
+    pub(super) shares: &'a [Share],
+}
+
+impl<'a> Devices<'a> {
+    /// What QEMU has to inherit.
+    pub(super) fn fds(self) -> impl Iterator<Item = BorrowedFd<'a>> {
+        let nics = self.nics.iter().flat_map(|nic| match &nic.backend {
+            NicBackend::User { .. } => [None, None],
+            NicBackend::Tap { queue, vhost } => [Some(queue.as_fd()), vhost.as_ref().map(AsFd::as_fd)],
+        });
+        let shares = self.shares.iter().map(|share| match &share.backend {
+            ShareBackend::NineP { .. } => None,
+            ShareBackend::Virtiofs { socket } => Some(socket.as_fd()),
+        });
+        nics.chain(shares).flatten()
+    }
+}
+
 /// The I/O port of isa-debug-exit, as kernels built for QEMU expect it; four bytes wide, so that any width of access
 /// reaches it.
 const DEBUG_EXIT: &str = "isa-debug-exit,iobase=0x501,iosize=0x4";
 
 /// The arguments after the program's name.
-pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs) -> Result<Vec<OsString>> {
+pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs, given: Devices<'_>) -> Result<Vec<OsString>> {
     let mut argv = Argv::default();
     argv.pair("-name", format!("{},process=kraft:{}", spec.name, spec.name));
     for flag in ["-nodefaults", "-no-user-config"] {
@@ -72,6 +96,10 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs) -> Result
     for device in devices(spec.arch, choice.machine_type) {
         argv.pair("-device", *device);
     }
+    for (index, nic) in given.nics.iter().enumerate() {
+        argv.pair("-netdev", netdev(index, nic)?);
+        argv.pair("-device", nic_device(index, nic, choice.machine_type));
+    }
     Ok(argv.0)
 }
 
@@ -106,6 +134,43 @@ fn devices(arch: Arch, machine_type: MachineType) -> &'static [&'static str] {
         (Arch::X86_64, MachineType::Microvm) => &[DEBUG_EXIT, "pvpanic", "virtio-rng-device"],
         (Arch::X86_64, _) => &[DEBUG_EXIT, "pvpanic", "virtio-rng-pci"],
         (Arch::Arm64, _) => &["pvpanic-pci", "virtio-rng-pci"],
+    }
+}
+
+fn netdev(index: usize, nic: &Nic) -> Result<String> {
+    match &nic.backend {
+        NicBackend::User { forwards } => {
+            let mut text = format!("user,id=hostnet{index}");
+            for port in forwards {
+                let host = match port.host_ip {
+                    None => String::new(),
+                    Some(IpAddr::V4(ip)) => ip.to_string(),
+                    Some(IpAddr::V6(_)) => {
+                        return Err(Error::new(format!(
+                            "cannot publish port {port}: QEMU's own network has IPv4 alone"
+                        ))
+                        .with_hint("on a network (`--network`) it can be published on an IPv6 address"));
+                    }
+                };
+                text.push_str(&format!(",hostfwd={}:{host}:{}-:{}", port.protocol, port.host, port.guest));
+            }
+            Ok(text)
+        }
+        NicBackend::Tap { queue, vhost } => {
+            let vhost = vhost.as_ref().map_or_else(String::new, |fd| format!(",vhost=on,vhostfd={}", fd.as_raw_fd()));
+            Ok(format!("tap,id=hostnet{index},fd={}{vhost}", queue.as_raw_fd()))
+        }
+    }
+}
+
+fn nic_device(index: usize, nic: &Nic, machine_type: MachineType) -> String {
+    let mac = nic.mac.map_or_else(String::new, |mac| format!(",mac={mac}"));
+    match machine_type {
+        MachineType::Microvm => format!("virtio-net-device,netdev=hostnet{index}{mac}"),
+        // Nobody boots from it: without the option ROM there is nothing to load and to wait for.
+        MachineType::Pc | MachineType::Q35 | MachineType::Virt => {
+            format!("virtio-net-pci,netdev=hostnet{index}{mac},romfile=")
+        }
     }
 }
 
@@ -210,7 +275,7 @@ mod tests {
     fn the_whole_line_of_a_microvm() {
         let spec = spec(KernelKind::Pvh);
         let inputs = Inputs { kernel: spec.kernel.path.clone(), initrd: spec.initrd.clone(), monitor: 5, control: 6 };
-        let argv = arguments(&spec, &choice(MachineType::Microvm), &inputs);
+        let argv = arguments(&spec, &choice(MachineType::Microvm), &inputs, Devices { nics: &[], shares: &[] });
         let line: Vec<_> = argv.unwrap().into_iter().map(|a| a.into_string().unwrap()).collect();
         assert_eq!(
             line.join(" "),
@@ -223,6 +288,29 @@ mod tests {
              -chardev socket,id=control,fd=6,server=on,wait=off -mon chardev=control,mode=control \
              -device isa-debug-exit,iobase=0x501,iosize=0x4 -device pvpanic -device virtio-rng-device"
         );
+    }
+
+    #[test]
+    fn interfaces() {
+        let port = |text: &str| text.parse().unwrap();
+        let forwards = vec![port("127.0.0.1:8080:80"), port("5353:53/udp")];
+        let nic = |forwards| Nic { mac: None, ip: Nic::user_ip(), backend: NicBackend::User { forwards } };
+        assert_eq!(
+            netdev(0, &nic(forwards)).unwrap(),
+            "user,id=hostnet0,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp::5353-:53"
+        );
+        let error = netdev(0, &nic(vec![port("[::1]:8080:80")])).unwrap_err().to_string();
+        assert_eq!(error, "cannot publish port [::1]:8080:80/tcp: QEMU's own network has IPv4 alone");
+        assert_eq!(nic_device(0, &nic(vec![]), MachineType::Pc), "virtio-net-pci,netdev=hostnet0,romfile=");
+        let queue = std::fs::File::open("Cargo.toml").unwrap().into();
+        let nic = Nic {
+            mac: Some("02:00:00:00:00:01".parse().unwrap()),
+            backend: NicBackend::Tap { queue, vhost: None },
+            ..nic(vec![])
+        };
+        assert!(netdev(1, &nic).unwrap().starts_with("tap,id=hostnet1,fd="));
+        let device = nic_device(1, &nic, MachineType::Microvm);
+        assert_eq!(device, "virtio-net-device,netdev=hostnet1,mac=02:00:00:00:00:01");
     }
 
     #[test]

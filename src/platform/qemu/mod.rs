@@ -45,7 +45,7 @@ impl Vmm for Qemu {
 fn choose(spec: &Spec, cache: &Path) -> Result<(Binary, Choice)> {
     let machine_type = match spec.machine_type {
         Some(machine_type) => fitting(machine_type, spec)?,
-        None => machine_type_for(spec.arch, spec.kernel.kind),
+        None => machine_type_for(spec),
     };
     let binary = find(spec.arch).ok_or_else(|| {
         Error::of(Kind::CannotRun, format!("cannot find {}", find::program(spec.arch))).with_hint(match spec.arch {
@@ -77,9 +77,12 @@ fn choose(spec: &Spec, cache: &Path) -> Result<(Binary, Choice)> {
 }
 
 /// The machine type that boots this kind of kernel fastest, of those that have the devices it expects.
-fn machine_type_for(arch: Arch, kind: KernelKind) -> MachineType {
-    match (arch, kind) {
+fn machine_type_for(spec: &Spec) -> MachineType {
+    let has_devices = !(spec.ports.is_empty() && spec.networks.is_empty() && spec.volumes.is_empty());
+    match (spec.arch, spec.kernel.kind) {
         (Arch::Arm64, _) => MachineType::Virt,
+        // Nothing tells a kernel where a microvm's devices are; on PCI it finds them.
+        (Arch::X86_64, KernelKind::Pvh) if has_devices => MachineType::Q35,
         (Arch::X86_64, KernelKind::Pvh) => MachineType::Microvm,
         (Arch::X86_64, KernelKind::Unikraft | KernelKind::Multiboot | KernelKind::Elf) => MachineType::Pc,
         (Arch::X86_64, KernelKind::Linux) => MachineType::Q35,

