@@ -1,7 +1,7 @@
 //! Jobs of the service manager, waited for without a race.
 //!
-//! The order is: match `JobRemoved`, subscribe, call, then wait for *that* job. All of it goes out in one write, so it
-//! costs one round trip more than not waiting at all.
+//! The order is: match `JobRemoved`, call, then wait for *that* job. The match rule needs no answer, so waiting costs no
+//! round trip.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -84,23 +84,24 @@ impl fmt::Display for Outcome {
 }
 
 impl Manager {
-    /// Sends calls that queue jobs, after subscribing to how jobs end.
-    pub(super) fn queue(&mut self, calls: Vec<Call>) -> Result<Vec<Ticket>, Failure> {
+    /// Sends a call that queues a job, after asking for the signal of how jobs end.
+    ///
+    /// The manager says how a job ends to whoever queued it. Nobody has to subscribe for that, which would have it
+    /// broadcast every change of every unit meanwhile: some twenty messages for one start.
+    pub(super) fn queue(&mut self, call: Call) -> Result<Ticket, Failure> {
         let fresh = {
             self.bus()?;
             !std::mem::replace(&mut self.follows_jobs, true)
         };
         let bus = self.bus()?;
         bus.clear_signals();
-        if !fresh {
-            return bus.send(calls);
+        if fresh {
+            bus.match_signals(&[format!(
+                "type='signal',sender='{MANAGER}',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'"
+            )])?;
         }
-        bus.match_signals(&[format!(
-            "type='signal',sender='{MANAGER}',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'"
-        )])?;
-        let mut all = vec![manager::subscribe()];
-        all.extend(calls);
-        bus.send(all)
+        let tickets = bus.send(vec![call])?;
+        tickets.into_iter().next().ok_or_else(|| Error::new("a call without an answer").into())
     }
 
     /// Waits for the end of the job that a call queued. `what` names the wait, `limit` is the longest.
@@ -128,11 +129,8 @@ impl Manager {
     /// Queues one job and waits for its end. The call is one that may be made twice.
     pub(super) fn run(&mut self, call: impl Fn() -> Call, what: &str, limit: Duration) -> Result<Outcome, Failure> {
         let once = |manager: &mut Self| {
-            let tickets = manager.queue(vec![call()])?;
-            match tickets.into_iter().next() {
-                Some(ticket) => manager.finish(ticket, what, limit),
-                None => Err(Error::new("a call without an answer").into()),
-            }
+            let ticket = manager.queue(call())?;
+            manager.finish(ticket, what, limit)
         };
         match once(self) {
             Err(failure) if failure.cause == Cause::NoReply => {

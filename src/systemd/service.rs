@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use jiff::Timestamp;
+
+use super::anchor::Active;
 use super::manager::Manager;
 use super::unit;
 use crate::error::Result;
@@ -71,7 +74,7 @@ impl SystemdService {
 
 impl MachineService for SystemdService {
     fn create(&self, record: Record) -> Result<View> {
-        self.create_machine(record)
+        self.create_machine(record, Active::Anchor).map(|(view, _)| view)
     }
 
     fn start(&self, name: &MachineName) -> Result<View> {
@@ -79,12 +82,13 @@ impl MachineService for SystemdService {
     }
 
     fn create_and_start(&self, record: Record) -> Result<View> {
-        let name = record.spec.name.clone();
-        let view = self.create_machine(record)?;
-        self.start_created(view).inspect_err(|_| {
+        let begun = Timestamp::now();
+        let (view, ticket) = self.create_machine(record, Active::Machine)?;
+        let Some(record) = view.record else { return self.start_machine(&view.name) };
+        self.await_start(&record, ticket, begun).inspect_err(|_| {
             // The reason why it never ran is worth more than a second error.
-            if let Err(error) = self.delete_machine(&name) {
-                log::warn!("cannot remove {name} again: {error}");
+            if let Err(error) = self.delete_machine(&view.name) {
+                log::warn!("cannot remove {} again: {error}", view.name);
             }
         })
     }

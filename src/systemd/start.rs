@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::anchor::{Active, Anchored};
 use super::bus::Ticket;
 use super::failure::{Cause, Failure};
 use super::job::Outcome;
@@ -29,15 +30,6 @@ impl SystemdService {
         self.await_start(&record, ticket, begun)
     }
 
-    /// Starts a machine that was made just now, without looking at it again.
-    pub(super) fn start_created(&self, view: View) -> Result<View> {
-        let begun = Timestamp::now();
-        let Some(record) = view.record else { return self.start_machine(&view.name) };
-        let ticket = self.try_queue_start(&unit::service_name(&view.name));
-        let ticket = ticket.map_err(|failure| failure.error.context(format!("cannot start {}", view.name)))?;
-        self.await_start(&record, ticket, begun)
-    }
-
     /// Sends the start, after making the units if they are not there or are out of date.
     fn queue_start(&self, record: &Record) -> Result<Ticket> {
         let name = &record.spec.name;
@@ -45,15 +37,18 @@ impl SystemdService {
         if record.stale && self.is_down(name)? {
             let anchor = unit::slice_name(name, record.spec.slice.as_deref())?;
             self.clear(&anchor, name)?;
-            self.anchor(record)?;
+            let anchored = self.anchor(record, Active::Machine)?;
             self.no_longer_stale(record)?;
+            if let Anchored::Made(ticket) = anchored {
+                return Ok(ticket);
+            }
         }
         match self.try_queue_start(&service) {
             // After a reboot, or when somebody stopped the slice.
-            Err(failure) if failure.cause == Cause::NoSuchUnit => {
-                self.anchor(record)?;
-                Ok(self.try_queue_start(&service)?)
-            }
+            Err(failure) if failure.cause == Cause::NoSuchUnit => match self.anchor(record, Active::Machine)? {
+                Anchored::Made(ticket) => Ok(ticket),
+                Anchored::ByFile(_) => Ok(self.try_queue_start(&service)?),
+            },
             result => Ok(result?),
         }
     }
@@ -61,14 +56,11 @@ impl SystemdService {
     /// Sends the start and looks at its answer only as far as telling that the unit is there.
     fn try_queue_start(&self, service: &str) -> Result<Ticket, Failure> {
         let mut manager = self.manager.borrow_mut();
-        let tickets = manager.queue(vec![manager::start(service)])?;
-        let ticket = tickets.into_iter().next().ok_or_else(|| Error::new("a call without an answer"))?;
-        let bus = manager.bus()?;
-        match bus.peek(&ticket) {
+        let ticket = manager.queue(manager::start(service))?;
+        match manager.bus()?.peek(&ticket) {
             Err(failure) if failure.cause == Cause::NoReply => {
-                bus.await_manager()?;
-                let tickets = manager.queue(vec![manager::start(service)])?;
-                Ok(tickets.into_iter().next().ok_or_else(|| Error::new("a call without an answer"))?)
+                manager.bus()?.await_manager()?;
+                manager.queue(manager::start(service))
             }
             Err(failure) => Err(failure),
             Ok(()) => Ok(ticket),
