@@ -1,11 +1,11 @@
 /*
- * boot.S: how QEMU gets into tiny, and the few instructions C cannot say.
+ * boot.S: how QEMU gets into the kernels here, and the few instructions C cannot say.
  *
- * Both outputs enter in 32-bit protected mode without paging and stay there: that reaches all the memory a test gives
+ * Both kinds enter in 32-bit protected mode without paging and stay there: that reaches all the memory a test gives
  * a guest, and no page table has to be built. The entries differ only in what the loader leaves in %ebx:
  *
- *   tiny    ELF64, PVH:       %ebx = struct hvm_start_info (xen/include/public/arch-x86/hvm/start_info.h)
- *   tiny32  ELF32, Multiboot: %eax = 0x2badb002, %ebx = struct multiboot_info
+ *   ELF64, PVH:       %ebx = struct hvm_start_info (xen/include/public/arch-x86/hvm/start_info.h)
+ *   ELF32, Multiboot: %eax = 0x2badb002, %ebx = struct multiboot_info
  *
  * The two must not be one file: QEMU looks for the Multiboot header first, and refuses it in an ELF64.
  */
@@ -46,7 +46,7 @@ _start:
 	xorl %ebp, %ebp
 	pushl %ebx
 	pushl %eax
-	call tiny
+	call start
 2:	cli
 	hlt
 	jmp 2b
@@ -85,7 +85,7 @@ no_idt:	.word 0
 
 	.bss
 	.balign 16
-	.skip 8192
+	.skip 16384
 stack_top:
 
 	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,98 @@
+/*
+ * unikraft.S: what a Unikraft kernel tells of itself, for tools that look: the libraries in it and its version, and the
+ * parameters it takes. Formats: Unikraft's include/uk/libid/info.h and include/uk/libparam.h. Its kernels for QEMU are
+ * 64-bit code in a 32-bit file, so pointers and sizes are eight bytes.
+ */
+#ifdef UNIKRAFT
+
+#if UNIKRAFT == 17
+#define VERSION "0.17.0"
+#define CODENAME "Calypso"
+#else
+#define VERSION "0.15.0"
+#define CODENAME "Pandora"
+#endif
+
+#define LAYOUT 1
+#define LIBNAME 0x0001
+#define UKVERSION 0x0006
+#define UKCODENAME 0x0008
+#define COMPILER 0x000b
+#define COMPILEOPTS 0x000f
+
+	/* A header of six bytes, then records, each of six bytes and its data; lengths have the header in. */
+	.macro header
+3:	.long 4f - 3b
+	.short LAYOUT
+	.endm
+
+	.macro record type, data:vararg
+1:	.short \type
+	.long 2f - 1b
+	\data
+2:
+	.endm
+
+	.macro library name
+	header
+	record LIBNAME, .asciz "\name"
+	record UKVERSION, .asciz VERSION
+	record COMPILEOPTS, .long 2
+4:
+	.endm
+
+	.section .uk_libinfo, "a"
+	library "libkvmplat"
+	library "libvirtio_net"
+	library "libuknetdev"
+	library "liblwip"
+	library "libvfscore"
+	library "lib9pfs"
+	library "libramfs"
+	library "libukcpio"
+	library "libposix_environ"
+	library "libuklibparam"
+	/* That of the whole kernel is the one without a name. */
+	header
+	record UKVERSION, .asciz VERSION
+	record UKCODENAME, .asciz CODENAME
+	record COMPILER, .asciz "gcc"
+4:
+
+#define CHARP 12
+
+	/* prefix, name, description, type, how many, where, the parser's own */
+	.macro descriptor prefix, name, count
+	.section .rodata.strings, "a"
+5:	.asciz "\prefix"
+6:	.asciz "\name"
+	.previous
+	.balign 8
+	.long 5b, 0, 6b, 0, 0, 0, CHARP, 0, \count, 0, 0, 0, 0, 0
+	.endm
+
+#if UNIKRAFT == 17
+	.section .uk_libparam_params, "a"
+	descriptor netdev, ip, 8
+	descriptor vfs, fstab, 16
+	descriptor env, vars, 32
+#else
+	/* A section for each library, of pointers to descriptors. */
+	.macro parameter library, prefix, name
+	.section .rodata.parameters, "a"
+	.balign 8
+7:	descriptor \prefix, \name, 1
+	.section .uk_libparam_params_\library, "a"
+	.balign 8
+	.long 7b, 0
+	.endm
+
+	parameter liblwip, netdev, ipv4_addr
+	parameter liblwip, netdev, ipv4_gw_addr
+	parameter liblwip, netdev, ipv4_subnet_mask
+	parameter libvfscore, vfs, rootfs
+#endif
+
+#endif
+
+	.section .note.GNU-stack, "", @progbits
