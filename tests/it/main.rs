@@ -13,12 +13,14 @@
 mod keeper;
 mod lab;
 mod talk;
+mod wire;
 
 mod ends;
 mod faults;
 mod killed;
 mod local;
 mod many;
+mod ports;
 mod stop;
 mod systemd;
 mod user;
