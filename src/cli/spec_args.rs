@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,7 +12,7 @@ use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::machine::{
-    Accel, Arch, Bytes, Kernel, MachineName, MachineType, Manager, Platform, Port, RestartPolicy, Spec, parse_duration,
+    Accel, Arch, Bytes, Dialect, MachineName, MachineType, Manager, Platform, Port, RestartPolicy, Spec, parse_duration,
 };
 use crate::paths;
 use crate::systemd;
@@ -82,6 +83,10 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "microvm|q35|pc|virt", add = complete::words(MachineType::ALL))]
     machine: Option<MachineType>,
 
+    /// What the kernel's command line is written in; found by looking at the kernel (auto)
+    #[arg(long, value_name = "auto|unikraft|unikraft-old|linux|plain", default_value = "auto", add = complete::words(Dialect::ALL))]
+    dialect: Asked,
+
     /// The platform that runs the guest
     #[arg(long, value_name = "qemu", default_value = "qemu", add = complete::words(Platform::ALL))]
     plat: Platform,
@@ -111,6 +116,18 @@ pub(crate) struct SpecArgs {
     slice: Option<String>,
 }
 
+/// A dialect, or the kernel's own.
+#[derive(Debug, Clone, Copy)]
+struct Asked(Option<Dialect>);
+
+impl FromStr for Asked {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "auto" { Ok(Self(None)) } else { text.parse().map(|dialect| Self(Some(dialect))) }
+    }
+}
+
 impl SpecArgs {
     /// Who is to keep it alive.
     pub(crate) fn manager(&self) -> Manager {
@@ -136,7 +153,7 @@ impl SpecArgs {
             },
             platform: self.plat,
             arch: kernel.arch,
-            kernel: Kernel { path: paths::absolute(&self.kernel)?, kind: kernel.kind },
+            kernel: kernel.record(paths::absolute(&self.kernel)?, self.dialect.0),
             kernel_args: self.kernel_arg.into_iter().chain(self.arguments).collect(),
             app_args: self.app_args,
             env,

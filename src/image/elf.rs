@@ -22,6 +22,7 @@ use object::read::elf::{FileHeader, NoteIterator, ProgramHeader as _, SectionHea
 use object::{Endianness, elf};
 
 use super::kernel::{Class, KernelInfo, bad, truncated};
+use super::unikraft::{About, Memory, Sections};
 use crate::error::Result;
 use crate::machine::{Arch, KernelKind};
 
@@ -91,6 +92,7 @@ where
     let mut marks = Marks { multiboot: has_multiboot(head), ..Marks::default() };
     look_at_segments::<H, R>(header, endian, data, &mut marks).map_err(damaged)?;
     look_at_sections::<H, R>(header, endian, data, &mut marks).map_err(damaged)?;
+    let about = look_at_unikraft::<H, R>(header, endian, data, &marks).map_err(damaged)?;
     let kind = match marks {
         Marks { unikraft: true, .. } => KernelKind::Unikraft,
         Marks { linux: true, .. } => KernelKind::Linux,
@@ -103,7 +105,8 @@ where
         }
         Marks { .. } => KernelKind::Elf,
     };
-    Ok(KernelInfo { kind, arch, class, has_pvh: marks.pvh, has_multiboot: marks.multiboot })
+    let info = KernelInfo::new(kind, arch, class, about);
+    Ok(KernelInfo { has_pvh: marks.pvh, has_multiboot: marks.multiboot, ..info })
 }
 
 fn architecture(machine: elf::Machine, path: &Path) -> Result<Arch> {
@@ -191,6 +194,43 @@ where
         marks.linux |= LINUX_SECTIONS.contains(&name);
     }
     Ok(())
+}
+
+/// What a kernel says of itself, if it is Unikraft's or speaks as those do.
+fn look_at_unikraft<'data, H, R>(
+    header: &H,
+    endian: Endianness,
+    data: R,
+    marks: &Marks,
+) -> object::read::Result<Option<About>>
+where
+    H: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    // All that Unikraft runs on is little-endian.
+    if marks.linux || endian != Endianness::Little {
+        return Ok(None);
+    }
+    let mut memory = Memory::new(data);
+    for segment in header.program_headers(endian, data)? {
+        if segment.p_type(endian) == elf::PT_LOAD {
+            let (address, offset) = (segment.p_vaddr(endian).into(), segment.p_offset(endian).into());
+            memory.load(address, offset, segment.p_filesz(endian).into());
+        }
+    }
+    let mut found = Sections::default();
+    let sections = header.section_headers(endian, data)?;
+    let Ok(names) = header.section_strings(endian, data, sections) else { return Ok(None) };
+    for section in sections {
+        let (Ok(name), Some((offset, size))) = (section.name(endian, names), section.file_range(endian)) else {
+            continue;
+        };
+        if name == b".uk_reloc" {
+            memory.relocate(offset, size);
+        }
+        found.note(name, offset, section.sh_addr(endian).into(), size);
+    }
+    Ok((marks.unikraft || found.any()).then(|| found.read(data, &memory)))
 }
 
 /// A multiboot header: the magic at a multiple of 4, then flags and what makes the three add up to zero.

@@ -4,16 +4,17 @@
 //! apart in `elf.rs`; Linux's own formats here, by the offsets of its boot protocols
 //! (`Documentation/arch/x86/boot.rst`, `Documentation/arch/arm64/booting.rst`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::read::{ReadCache, ReadRef};
 
 use super::elf;
+use super::unikraft::About;
 use crate::error::{Error, Result};
-use crate::machine::{Arch, KernelKind};
+use crate::machine::{Abilities, Arch, Dialect, Kernel, KernelKind};
 
 /// What there is to know about a kernel before it is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelInfo {
     /// What it is.
     pub kind: KernelKind,
@@ -25,6 +26,48 @@ pub struct KernelInfo {
     pub has_pvh: bool,
     /// It has a multiboot header. QEMU looks for that first, and takes it in 32-bit files only.
     pub has_multiboot: bool,
+    /// What a kernel built by Unikraft says of itself.
+    pub unikraft: Option<About>,
+    /// What it can do.
+    pub abilities: Abilities,
+}
+
+impl KernelInfo {
+    /// What follows from a kind, and from what the kernel says of itself.
+    pub(super) fn new(kind: KernelKind, arch: Arch, class: Class, unikraft: Option<About>) -> Self {
+        let said = unikraft.as_ref().map(About::abilities).unwrap_or_default();
+        let abilities = match kind {
+            // What is a module in one build is missing in the next: only what every kernel of a distribution has.
+            KernelKind::Linux => {
+                Abilities { initrd: Some(true), env: Some(true), power_button: Some(true), ..Abilities::default() }
+            }
+            KernelKind::Unikraft => Abilities { power_button: Some(false), ..said },
+            KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf => said,
+        };
+        Self { kind, arch, class, has_pvh: false, has_multiboot: false, unikraft, abilities }
+    }
+
+    /// What its command line is written in.
+    pub fn dialect(&self) -> Dialect {
+        match (&self.unikraft, self.kind) {
+            (Some(about), _) => about.dialect(),
+            (None, KernelKind::Unikraft) => Dialect::Unikraft,
+            (None, KernelKind::Linux) => Dialect::Linux,
+            (None, KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf) => Dialect::Plain,
+        }
+    }
+
+    /// What a record keeps of it. A dialect that was asked for is taken at its word: what the kernel says of its
+    /// parameters no longer counts.
+    pub fn record(&self, path: PathBuf, asked: Option<Dialect>) -> Kernel {
+        Kernel {
+            path,
+            kind: self.kind,
+            dialect: Some(asked.unwrap_or_else(|| self.dialect())),
+            abilities: self.abilities,
+            parameters: self.unikraft.as_ref().filter(|_| asked.is_none()).and_then(About::used_parameters),
+        }
+    }
 }
 
 /// 32 or 64 bits.
@@ -63,13 +106,7 @@ pub fn parse<'data, R: ReadRef<'data>>(data: R, path: &Path) -> Result<KernelInf
         return if len < whole { Err(truncated(path, len, whole)) } else { Ok(info) };
     }
     if at(head, 0x38) == Some(*b"ARM\x64") {
-        return Ok(KernelInfo {
-            kind: KernelKind::Linux,
-            arch: Arch::Arm64,
-            class: Class::Bits64,
-            has_pvh: false,
-            has_multiboot: false,
-        });
+        return Ok(KernelInfo::new(KernelKind::Linux, Arch::Arm64, Class::Bits64, None));
     }
     if head.starts_with(b"\x7fELF") {
         return elf::parse(data, head, path);
@@ -85,13 +122,8 @@ fn linux_x86(head: &[u8]) -> Option<KernelInfo> {
     // xloadflags came with protocol 2.12; its lowest bit says that there is a 64-bit entry point.
     let version = u16::from_le_bytes(at(head, 0x206)?);
     let flags = u16::from_le_bytes(at(head, 0x236)?);
-    Some(KernelInfo {
-        kind: KernelKind::Linux,
-        arch: Arch::X86_64,
-        class: if version >= 0x20c && flags & 1 == 1 { Class::Bits64 } else { Class::Bits32 },
-        has_pvh: false,
-        has_multiboot: false,
-    })
+    let class = if version >= 0x20c && flags & 1 == 1 { Class::Bits64 } else { Class::Bits32 };
+    Some(KernelInfo::new(KernelKind::Linux, Arch::X86_64, class, None))
 }
 
 /// The least size of a bzImage: its real-mode sectors and the boot sector, and the rest in units of 16 bytes.

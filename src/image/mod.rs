@@ -1,9 +1,10 @@
-//! The files that a guest is made of, and what can be told by looking at them: [kernels](kernel) and
-//! [RAM disks](initrd).
+//! The files that a guest is made of, and what can be told by looking at them: [kernels](kernel), those of
+//! [Unikraft](unikraft) in particular, and [RAM disks](initrd).
 
 mod elf;
 pub mod initrd;
 pub mod kernel;
+pub mod unikraft;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;

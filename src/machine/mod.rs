@@ -22,7 +22,9 @@ pub use restart::RestartPolicy;
 pub use service::{
     Change, Changes, LogLine, LogQuery, Logs, MachineService, Manager, Progress, Record, StopMode, View, Watch,
 };
-pub use spec::{Accel, Arch, Kernel, KernelKind, MachineType, Platform, Protocol, ShareDriver, Spec};
+pub use spec::{
+    Abilities, Accel, Arch, Dialect, Kernel, KernelKind, MachineType, Platform, Protocol, ShareDriver, Spec,
+};
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
 pub use status::{Exit, Phase, Reason, Status};
 

@@ -129,7 +129,7 @@ impl Spec {
             auto_remove: false,
             properties: Vec::new(),
             slice: None,
-            kernel: Kernel { path: "/kernel".into(), kind: KernelKind::Pvh },
+            kernel: Kernel::new("/kernel", KernelKind::Pvh),
             env: BTreeMap::new(),
             labels: BTreeMap::new(),
             ports: Vec::new(),
@@ -139,13 +139,82 @@ impl Spec {
     }
 }
 
-/// A kernel file and what was found in it when the machine was created.
+/// A kernel file and what was found in it when the machine was created, so that a start need not look again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
     /// Absolute path.
     pub path: PathBuf,
     /// What it is.
     pub kind: KernelKind,
+    /// What its command line is written in, as found or as asked for; by its kind if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+    /// What it can do.
+    #[serde(default, skip_serializing_if = "Abilities::is_unknown")]
+    pub abilities: Abilities,
+    /// How many values each of Unikraft's parameters of [`Kernel::PARAMETERS`] takes that it has; `None` if it does not
+    /// say which it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<BTreeMap<String, u64>>,
+}
+
+impl Kernel {
+    /// The parameters of Unikraft's that a command line may use.
+    pub const PARAMETERS: [&'static str; 9] = [
+        "env.vars",
+        "netdev.ip",
+        "netdev.ipv4_addr",
+        "netdev.ipv4_dns0_addr",
+        "netdev.ipv4_gw_addr",
+        "netdev.ipv4_subnet_mask",
+        "vfs.fstab",
+        "vfs.rootdev",
+        "vfs.rootfs",
+    ];
+
+    /// A kernel of which nothing else is known.
+    pub fn new(path: impl Into<PathBuf>, kind: KernelKind) -> Self {
+        Self { path: path.into(), kind, dialect: None, abilities: Abilities::default(), parameters: None }
+    }
+
+    /// What its command line is written in.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect.unwrap_or(match self.kind {
+            KernelKind::Unikraft => Dialect::Unikraft,
+            KernelKind::Linux => Dialect::Linux,
+            KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf => Dialect::Plain,
+        })
+    }
+}
+
+/// What a kernel can do, as far as its file says so; `None` is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abilities {
+    /// It has a network stack's lower half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<bool>,
+    /// It mounts directories of the host's by 9P.
+    #[serde(default, rename = "9p", skip_serializing_if = "Option::is_none")]
+    pub ninep: Option<bool>,
+    /// It mounts directories of the host's by virtiofs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtiofs: Option<bool>,
+    /// It unpacks an initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<bool>,
+    /// It takes an environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<bool>,
+    /// It listens to the power button.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_button: Option<bool>,
+}
+
+impl Abilities {
+    /// Nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a kernel is, as far as starting it is concerned.
@@ -232,6 +301,20 @@ impl Arch {
     /// The architecture of this host, if it is one that we know.
     pub fn host() -> Option<Self> {
         std::env::consts::ARCH.parse().ok()
+    }
+}
+
+words! {
+    /// What a kernel's command line is written in: how it is told of addresses, mounts and the environment.
+    Dialect, "dialect" {
+        /// Unikraft since 0.16.1: `netdev.ip=`, `vfs.fstab=[ ]`, `env.vars=[ ]`.
+        Unikraft = "unikraft",
+        /// Unikraft before: `netdev.ipv4_addr=`, `vfs.rootfs=`.
+        UnikraftOld = "unikraft-old",
+        /// Linux: `ip=`, `systemd.mount-extra=`, the environment as it is.
+        Linux = "linux",
+        /// Nothing is added to what was typed.
+        Plain = "plain",
     }
 }
 

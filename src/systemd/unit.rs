@@ -284,7 +284,7 @@ mod tests {
             app_args: vec!["$HOME".into()],
             restart: RestartPolicy::OnFailure(Some(3)),
             properties: properties.iter().map(|&typed| typed.to_owned()).collect(),
-            kernel: Kernel { path: "/srv/web.elf".into(), kind: KernelKind::Unikraft },
+            kernel: Kernel::new("/srv/web.elf", KernelKind::Unikraft),
             ..Spec::example("web-1")
         };
         Record {

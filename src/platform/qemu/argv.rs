@@ -259,7 +259,7 @@ mod tests {
 
     fn spec(kind: KernelKind) -> Spec {
         Spec {
-            kernel: Kernel { path: "/k/web.elf".into(), kind },
+            kernel: Kernel::new("/k/web.elf", kind),
             cpus: 2,
             accel: Accel::Tcg,
             initrd: Some("/k/root.cpio".into()),
