@@ -1,6 +1,7 @@
 //! The VMMs. A [`Vmm`] turns a finished [`Launch`] into a running [`Guest`]; what is particular to one VMM stays in its
 //! own module. Networks and volumes reach it as finished values, never as names to look up.
 
+pub mod cmdline;
 pub mod qemu;
 
 use std::fmt;

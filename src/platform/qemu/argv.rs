@@ -4,10 +4,11 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
+use crate::platform::cmdline::{Loader, Told, command_line};
 use crate::platform::{Nic, NicBackend, Share, ShareBackend};
 
 /// What the spec left open, settled.
@@ -83,7 +84,8 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs, given: De
     if let Some(initrd) = &inputs.initrd {
         argv.pair("-initrd", initrd);
     }
-    let command_line = command_line(spec)?;
+    let told = Told::of(given.nics, given.shares);
+    let command_line = command_line(spec, &told, loader(spec.arch, &inputs.kernel))?;
     if !command_line.is_empty() {
         argv.pair("-append", command_line);
     }
@@ -174,58 +176,12 @@ fn nic_device(index: usize, nic: &Nic, machine_type: MachineType) -> String {
     }
 }
 
-/// What the kernel is told: its arguments as typed, the environment, `--`, the application's arguments quoted.
-///
-/// The separator stands only behind kernel arguments: a line that begins with it is not understood by Unikraft.
-fn command_line(spec: &Spec) -> Result<String> {
-    let mut words: Vec<String> = spec.kernel_args.clone();
-    match spec.kernel.kind {
-        KernelKind::Linux => {
-            for (key, value) in &spec.env {
-                words.push(quoted(&format!("{key}={value}"))?);
-            }
-        }
-        KernelKind::Unikraft | KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf if !spec.env.is_empty() => {
-            let mut list = String::from("env.vars=[");
-            for (key, value) in &spec.env {
-                let pair = format!("{key}={value}");
-                if pair.contains(['"', '\n', '\r']) {
-                    return Err(unquotable(&pair));
-                }
-                list.push_str(&format!(" \"{pair}\""));
-            }
-            list.push_str(" ]");
-            words.push(list);
-        }
-        KernelKind::Unikraft | KernelKind::Pvh | KernelKind::Multiboot | KernelKind::Elf => {}
+/// What QEMU puts on the command line itself: for the multiboot kernels that Unikraft's are on x86, their path.
+fn loader(arch: Arch, kernel: &Path) -> Loader {
+    match arch {
+        Arch::X86_64 => Loader::Names(kernel.as_os_str().len()),
+        Arch::Arm64 => Loader::Nameless,
     }
-    if !words.is_empty() && !spec.app_args.is_empty() {
-        words.push("--".into());
-    }
-    for argument in &spec.app_args {
-        words.push(quoted(argument)?);
-    }
-    Ok(words.join(" "))
-}
-
-/// An argument as one word of the command line, in quotes where it needs them.
-fn quoted(argument: &str) -> Result<String> {
-    let plain = !argument.is_empty() && !argument.contains(|c: char| c.is_whitespace() || c == '"' || c == '\'');
-    if plain {
-        Ok(argument.to_owned())
-    } else if argument.contains(['\n', '\r']) {
-        Err(unquotable(argument))
-    } else if !argument.contains('"') {
-        Ok(format!("\"{argument}\""))
-    } else if !argument.contains('\'') {
-        Ok(format!("'{argument}'"))
-    } else {
-        Err(unquotable(argument))
-    }
-}
-
-fn unquotable(text: &str) -> Error {
-    Error::new(format!("cannot pass '{}' on a kernel command line: it cannot be quoted there", text.escape_debug()))
 }
 
 /// Arguments in the making.
@@ -249,7 +205,7 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
         let why = "has neither a PVH entry nor a multiboot header: QEMU cannot start it";
         return Err(Error::of(Kind::CannotRun, format!("kernel {} {why}", spec.kernel.path.display())));
     }
-    command_line(spec).map(drop)
+    command_line(spec, &Told::expected(spec), loader(spec.arch, &spec.kernel.path)).map(drop)
 }
 
 #[cfg(test)]
@@ -311,23 +267,5 @@ mod tests {
         assert!(netdev(1, &nic).unwrap().starts_with("tap,id=hostnet1,fd="));
         let device = nic_device(1, &nic, MachineType::Microvm);
         assert_eq!(device, "virtio-net-device,netdev=hostnet1,mac=02:00:00:00:00:01");
-    }
-
-    #[test]
-    fn command_lines() {
-        let mut unikraft = spec(KernelKind::Unikraft);
-        unikraft.app_args = vec!["/server".into(), "two words".into(), "say \"hi\"".into(), "".into()];
-        assert_eq!(command_line(&unikraft).unwrap(), r#"/server "two words" 'say "hi"' """#);
-        unikraft.kernel_args = vec!["netdev.ip=1.2.3.4".into()];
-        unikraft.env.insert("A".into(), "b c".into());
-        assert_eq!(
-            command_line(&unikraft).unwrap(),
-            r#"netdev.ip=1.2.3.4 env.vars=[ "A=b c" ] -- /server "two words" 'say "hi"' """#
-        );
-        let mut linux = spec(KernelKind::Linux);
-        linux.env.insert("A".into(), "b c".into());
-        assert_eq!(command_line(&linux).unwrap(), r#""A=b c""#);
-        linux.app_args = vec!["it's \"both\"".into()];
-        assert!(command_line(&linux).is_err());
     }
 }

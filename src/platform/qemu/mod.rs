@@ -23,7 +23,7 @@ pub struct Qemu;
 
 impl Vmm for Qemu {
     fn has_power_button(&self, spec: &Spec) -> bool {
-        spec.kernel.kind != KernelKind::Unikraft
+        spec.kernel.kind != KernelKind::Unikraft && spec.kernel.abilities.power_button != Some(false)
     }
 
     fn check(&self, spec: &Spec, cache: &Path) -> Result<()> {

@@ -53,8 +53,8 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
     Ok(Running { child, pidfd, monitor, description, kind: launch.spec.kernel.kind })
 }
 
-/// A file by a path that QEMU takes as one: its multiboot loader cuts paths at spaces and commas. Such a file is opened
-/// here and inherited. Any other is left to QEMU, after a look that gives the better error.
+/// A file by a path that QEMU takes as one: its multiboot loader cuts paths at spaces and commas, and puts the kernel's
+/// on the command line, where quotes mean something. Such a file is opened here and inherited. Any other is left to QEMU, after a look that gives the better error.
 fn takeable(path: &Path, held: &mut Vec<File>) -> Result<PathBuf> {
     let cannot = || format!("cannot read {}", path.display());
     let file = match File::open(path) {
@@ -63,7 +63,7 @@ fn takeable(path: &Path, held: &mut Vec<File>) -> Result<PathBuf> {
         }
         file => file.with_context(cannot)?,
     };
-    if !path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b' ' | b',')) {
+    if !path.as_os_str().as_encoded_bytes().iter().any(|byte| b" ,'\"\\\t\n\r\x0b".contains(byte)) {
         return Ok(path.to_path_buf());
     }
     let inherited = Path::new(crate::paths::OWN_FDS).join(file.as_raw_fd().to_string());
