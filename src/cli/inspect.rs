@@ -1,4 +1,6 @@
-//! `kraft inspect`.
+//! `kraft inspect`. What it says of a kernel instead of machines is in `inspect/kernel.rs`.
+
+mod kernel;
 
 use std::path::PathBuf;
 
@@ -12,20 +14,25 @@ use super::output::{self, Format};
 use crate::error::Error;
 use crate::machine::{Exit, Record, Selector, State, Status, View};
 
-/// Show all that is known of machines
+/// Show all that is known of machines, or of a kernel
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// Machines, by name or by four or more first digits of an id
-    #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
+    #[arg(value_name = "MACHINE", required_unless_present = "kernel", add = complete::machines())]
     machines: Vec<Selector>,
 
-    /// The form of the output
-    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Json)]
-    output: Form,
+    /// Show what a kernel is and what it can do, instead of machines
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "machines")]
+    kernel: Option<PathBuf>,
+
+    /// The form of the output; json if not given, for a kernel text
+    #[arg(short, long, value_name = "FORM", value_enum)]
+    output: Option<Form>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Form {
+    Text,
     Json,
     Yaml,
 }
@@ -50,6 +57,17 @@ struct Where {
 }
 
 pub(crate) fn inspect(app: &App, args: &InspectArgs) -> Outcome {
+    let format = match args.output {
+        Some(Form::Json) => Some(Format::Json),
+        Some(Form::Yaml) => Some(Format::Yaml),
+        Some(Form::Text) | None => None,
+    };
+    if let Some(path) = &args.kernel {
+        return output::done(kernel::show(path, format));
+    }
+    if args.output == Some(Form::Text) {
+        return Err(vec![Error::new("there is no text form of machines").with_hint("`kraft ps` shows them to people")]);
+    }
     let (mut found, mut errors): (Vec<Inspection>, Vec<Error>) = (Vec::new(), Vec::new());
     for selector in &args.machines {
         let view = app.resolve(selector).and_then(|name| app.service_of(&name)?.get(&name));
@@ -58,11 +76,7 @@ pub(crate) fn inspect(app: &App, args: &InspectArgs) -> Outcome {
             Err(error) => errors.push(error),
         }
     }
-    let format = match args.output {
-        Form::Json => Format::Json,
-        Form::Yaml => Format::Yaml,
-    };
-    if let Err(error) = output::value(format, &found) {
+    if let Err(error) = output::value(format.unwrap_or(Format::Json), &found) {
         errors.push(error);
     }
     if errors.is_empty() { Ok(std::process::ExitCode::SUCCESS) } else { Err(errors) }

@@ -375,4 +375,18 @@ mod tests {
         assert_eq!(error, "unknown platform 'xen': known are qemu");
         assert_eq!("amd64".parse::<Arch>().unwrap(), Arch::X86_64);
     }
+
+    #[test]
+    fn kernels_are_kept_with_what_was_found() {
+        let old: Kernel = toml::from_str("path = \"/k\"\nkind = \"unikraft\"").unwrap();
+        assert_eq!((&old, old.dialect()), (&Kernel::new("/k", KernelKind::Unikraft), Dialect::Unikraft));
+        let kernel = Kernel {
+            dialect: Some(Dialect::UnikraftOld),
+            abilities: Abilities { ninep: Some(true), env: Some(false), ..Abilities::default() },
+            parameters: Some(BTreeMap::from([("vfs.fstab".into(), 16)])),
+            ..old
+        };
+        let spec = Spec { kernel, ..Spec::example("web") };
+        assert_eq!(toml::from_str::<Spec>(&toml::to_string(&spec).unwrap()).unwrap(), spec);
+    }
 }

@@ -123,6 +123,12 @@ impl Sections {
 }
 
 impl About {
+    /// A kernel that says its version and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of_version(version: &str) -> Self {
+        Self { version: Some(version.into()), ..Self::default() }
+    }
+
     /// What its command line is written in.
     pub fn dialect(&self) -> Dialect {
         self.hint.or_else(|| self.evidence()).unwrap_or(Dialect::Unikraft)
