@@ -15,6 +15,7 @@ mod lab;
 mod talk;
 mod wire;
 
+mod dialect;
 mod ends;
 mod faults;
 mod killed;

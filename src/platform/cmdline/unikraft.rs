@@ -6,10 +6,13 @@
 //! - `lib/uklibparam/parser.c`: `prefix.name=value`, or `prefix.name=[`, values, `]`. The bracket ends a list wherever a
 //!   word ends in it, quoted or not; an array takes more values from further words. It has a fixed size.
 //! - `lib/uknetdev/netdev.c`: `netdev.ip=ADDRESS/PREFIX:ROUTER:DNS:DNS:HOST:DOMAIN`, the n-th for the n-th interface.
+//!   Before 0.16.1 `netdev.ipv4_addr=` and its like, values of several interfaces in one word.
 //! - `lib/vfscore/automount.c`: `vfs.fstab`, of `SOURCE:TARGET:DRIVER:FLAGS:OPTIONS:UKOPTIONS`. With one entry of it
 //!   mounted, the kernel's own fallback table is not used, so a RAM disk needs a row as well. Since 0.16.1 the driver
 //!   for it is `extract`, before it was `initrd`.
 //! - `lib/vfscore/rootfs.c`, to 0.13: `vfs.rootfs`, `vfs.rootdev`; there is one mount.
+
+use std::net::Ipv4Addr;
 
 use super::{Interface, Loader, Mounted, Need, Told, V4, refusal, shown, split, within};
 use crate::error::{Error, Result};
@@ -112,24 +115,31 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// `netdev.ipv4_addr=` and what belongs to it, for a single interface. There is no place for names.
+    /// `netdev.ipv4_addr=` and what belongs to it, of several interfaces with spaces between. There is no place for names.
     fn old_addresses(&mut self, interfaces: &[Interface<'_>]) -> Result<()> {
         if self.has("netdev.ipv4_addr") == Some(false) && interfaces.iter().all(|i| i.need == Need::May) {
             return Ok(());
         }
         let told = interfaces.iter().map(|i| V4::of(i, self.dialect)).collect::<Result<Vec<_>>>()?;
-        let Some(first) = told.iter().flatten().next() else { return Ok(()) };
-        if told.len() > 1 {
-            return self.refuse("several addresses", "it has a place for one interface's");
-        }
-        let mut values = vec![("netdev.ipv4_addr", first.address), ("netdev.ipv4_subnet_mask", first.mask)];
-        values.extend(first.gateway.map(|gateway| ("netdev.ipv4_gw_addr", gateway)));
+        let told: Vec<V4<'_>> = told.into_iter().flatten().collect();
+        let of_all = |value: &dyn Fn(&V4<'_>) -> Option<Ipv4Addr>| told.iter().filter_map(value).collect::<Vec<_>>();
+        let mut values = vec![
+            ("netdev.ipv4_addr", of_all(&|v4| Some(v4.address))),
+            ("netdev.ipv4_subnet_mask", of_all(&|v4| Some(v4.mask))),
+            ("netdev.ipv4_gw_addr", of_all(&|v4| v4.gateway)),
+        ];
         if self.has("netdev.ipv4_dns0_addr") == Some(true) {
-            values.extend(first.dns.first().map(|dns| ("netdev.ipv4_dns0_addr", *dns)));
+            values.push(("netdev.ipv4_dns0_addr", of_all(&|v4| v4.dns.first().copied())));
         }
-        for (parameter, value) in values {
+        for (parameter, values) in values.into_iter().filter(|(_, values)| !values.is_empty()) {
+            // The kernel begins again with the first value when it has come to the end.
+            if values.len() != interfaces.len() {
+                let why = "of each thing it is told for every interface or for none";
+                return self.refuse("the addresses of some interfaces", why);
+            }
             self.room("an address", parameter, 1)?;
-            self.words.push(Word::Bare(format!("{parameter}={value}")));
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            self.words.push(Word::Bare(format!("{parameter}={}", values.join(" "))));
         }
         Ok(())
     }

@@ -61,36 +61,45 @@
 
 #define CHARP 12
 
-	/* prefix, name, description, type, how many, where, the parser's own */
-	.macro descriptor prefix, name, count
+	/* Name, description, type, how many, where, the parser's own. */
+	.macro descriptor name, count
 	.section .rodata.strings, "a"
-5:	.asciz "\prefix"
 6:	.asciz "\name"
 	.previous
-	.balign 8
-	.long 5b, 0, 6b, 0, 0, 0, CHARP, 0, \count, 0, 0, 0, 0, 0
+	.long 6b, 0, 0, 0, CHARP, 0, \count, 0, 0, 0, 0, 0
 	.endm
 
 #if UNIKRAFT == 17
 	.section .uk_libparam_params, "a"
-	descriptor netdev, ip, 8
-	descriptor vfs, fstab, 16
-	descriptor env, vars, 32
+	/* One section for all, of descriptors behind their prefixes. */
+	.macro parameter prefix, name, count
+	.section .rodata.strings, "a"
+5:	.asciz "\prefix"
+	.previous
+	.balign 8
+	.long 5b, 0
+	descriptor \name, \count
+	.endm
+
+	parameter netdev, ip, 8
+	parameter vfs, fstab, 16
+	parameter env, vars, 32
 #else
-	/* A section for each library, of pointers to descriptors. */
-	.macro parameter library, prefix, name
+	/* A section for each library, of pointers to descriptors; the prefix is the library's, and in its code alone. */
+	.macro parameter library, name
 	.section .rodata.parameters, "a"
 	.balign 8
-7:	descriptor \prefix, \name, 1
+7:	descriptor \name, 1
 	.section .uk_libparam_params_\library, "a"
 	.balign 8
 	.long 7b, 0
 	.endm
 
-	parameter liblwip, netdev, ipv4_addr
-	parameter liblwip, netdev, ipv4_gw_addr
-	parameter liblwip, netdev, ipv4_subnet_mask
-	parameter libvfscore, vfs, rootfs
+	parameter libuknetdev, ipv4_addr
+	parameter libuknetdev, ipv4_gw_addr
+	parameter libuknetdev, ipv4_subnet_mask
+	parameter libvfscore, rootfs
+	parameter libvfscore, rootdev
 #endif
 
 #endif
