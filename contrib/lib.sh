@@ -11,7 +11,11 @@ packages_of() {
     build) echo gcc libc6-dev make binutils ;;
     run) echo qemu-system-x86 ;;
     lab) echo systemd systemd-container dbus dbus-user-session polkitd libpam-systemd util-linux procps passwd ;;
-    tests) echo busybox-static cpio xz-utils zstd mmdebstrap mandoc shellcheck python3-pip ;;
+    tests)
+      echo busybox-static cpio xz-utils zstd mmdebstrap mandoc shellcheck python3-pip
+      # dnsmasq-base has the program alone: dnsmasq would start a service.
+      echo nftables iproute2 dnsmasq-base curl
+      ;;
     *) die "no such set of packages: $1" ;;
   esac
 }

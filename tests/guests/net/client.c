@@ -12,6 +12,7 @@
 
 #define ATTEMPTS 20
 #define PAUSE 500
+#define PATIENCE (30 * HZ) /* no attempt begins later than this */
 
 static struct {
 	volatile int done;
@@ -94,7 +95,8 @@ static const char *try_fetch(const char *what, uint32_t length)
 		port = number_parse(what + from, i - from);
 	}
 	const char *why = "";
-	for (uint32_t tries = 0; why && tries < ATTEMPTS; tries++) {
+	uint32_t begun = jiffies;
+	for (uint32_t tries = 0; why && tries < ATTEMPTS && jiffies - begun < PATIENCE; tries++) {
 		static volatile int never;
 		if (tries)
 			wait_for(&never, PAUSE);

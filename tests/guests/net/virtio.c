@@ -4,16 +4,17 @@
  *   pc, q35   PCI, the legacy registers in I/O space; a card on the root bus has them unless told otherwise
  *   microvm   memory-mapped, legacy (the default there) or modern
  *
- * Each card has two rings, received and to send, with a buffer for each entry. A card is looked after in poll(); its
+ * Each card has two rings, received and to send, and buffers for each, which QEMU uses in order. A card is looked after in poll(); its
  * interrupt does no more than wake us, and is acknowledged at once so that the line falls.
  * Virtual I/O Device (VIRTIO) 1.1: 2.6 rings, 4.1.4.8 and 4.2 transports, 5.1 network card.
  */
 #include "net.h"
 
-#define ENTRIES 256 /* QEMU's length, which a legacy PCI driver has to take */
+#define ENTRIES 1024 /* the longest ring; a legacy PCI driver has to take the card's */
+#define BUFFERS 256
 #define BUFFER 2048
 #define PAGE 4096
-#define RING_PAGES 3 /* descriptors; the available ring; the used ring on a page of its own */
+#define RING_PAGES 8 /* descriptors; the available ring; the used ring on a page of its own */
 
 #define MAGIC 0x74726976
 #define MMIO_BASE 0xfeb00000u
@@ -50,7 +51,8 @@ struct queue {
 	volatile struct descriptor *descriptors;
 	volatile struct available *available;
 	volatile struct used *used;
-	uint16_t entries;
+	uint16_t entries; /* a power of two */
+	uint16_t buffers; /* as many of them as we use; each has a descriptor */
 	uint16_t seen;    /* used entries we have dealt with */
 	uint16_t offered; /* our copy of available->index */
 	int changed;      /* since the card was last told */
@@ -67,7 +69,7 @@ struct nic nics[NICS];
 uint32_t nic_count;
 static struct card cards[NICS];
 static uint8_t rings[NICS][QUEUES][RING_PAGES * PAGE] __attribute__((aligned(PAGE)));
-static uint8_t buffers[NICS][QUEUES][ENTRIES][BUFFER];
+static uint8_t buffers[NICS][QUEUES][BUFFERS][BUFFER];
 
 void card_entry(void);
 void ioapic_entry(void);
@@ -195,10 +197,11 @@ static void start_card(uint16_t port, volatile uint32_t *mmio)
 		give_ring(card, which, modern);
 		struct queue *q = &card->queues[which];
 		if (!q->entries || q->entries > ENTRIES) {
-			print("net: a card with rings of a strange length\n");
+			print_numbered("net: a card with rings of a strange length: ", q->entries);
 			return;
 		}
-		for (uint16_t i = 0; i < q->entries; i++) {
+		q->buffers = q->entries < BUFFERS ? q->entries : BUFFERS;
+		for (uint16_t i = 0; i < q->buffers; i++) {
 			q->descriptors[i].address = (uint32_t)buffers[index][which][i];
 			q->descriptors[i].length = BUFFER;
 			q->descriptors[i].flags = which == RECEIVE ? WRITE_ONLY : 0;
@@ -207,7 +210,7 @@ static void start_card(uint16_t port, volatile uint32_t *mmio)
 	}
 	/* What was sent we notice when we need its buffer again. */
 	card->queues[SEND].available->flags = NO_INTERRUPT;
-	card->queues[RECEIVE].offered = card->queues[RECEIVE].entries;
+	card->queues[RECEIVE].offered = card->queues[RECEIVE].buffers;
 	card->queues[RECEIVE].changed = 1;
 	set_status(card, DRIVER_OK);
 	nic_count++;
@@ -267,21 +270,21 @@ uint8_t *nic_frame(struct nic *nic)
 	struct card *card = &cards[nic - nics];
 	struct queue *q = &card->queues[SEND];
 	q->seen = q->used->index;
-	if ((uint16_t)(q->offered - q->seen) == q->entries)
+	if ((uint16_t)(q->offered - q->seen) == q->buffers)
 		return 0;
-	return buffers[nic - nics][SEND][q->offered % q->entries] + card->header;
+	return buffers[nic - nics][SEND][q->offered % q->buffers] + card->header;
 }
 
 void nic_send(struct nic *nic, uint32_t length)
 {
 	struct card *card = &cards[nic - nics];
 	struct queue *q = &card->queues[SEND];
-	uint32_t slot = q->offered % q->entries;
+	uint16_t buffer = q->offered % q->buffers;
 	/* The least an Ethernet frame is; what is in the rest of the buffer is ours. */
 	if (length < 60)
 		length = 60;
-	q->descriptors[slot].length = card->header + length;
-	q->offered++;
+	q->descriptors[buffer].length = card->header + length;
+	q->available->ring[q->offered++ % q->entries] = buffer;
 	q->changed = 1;
 }
 
@@ -310,9 +313,9 @@ int nic_receive_all(void)
 	for (uint32_t i = 0; i < nic_count; i++) {
 		struct queue *q = &cards[i].queues[RECEIVE];
 		/* No more than the ring has, so that the other cards get their turn. */
-		for (uint32_t n = 0; n < q->entries && q->seen != q->used->index; n++) {
+		for (uint32_t n = 0; n < q->buffers && q->seen != q->used->index; n++) {
 			uint32_t slot = q->seen % q->entries;
-			uint32_t id = q->used->ring[slot].id % q->entries, length = q->used->ring[slot].length;
+			uint32_t id = q->used->ring[slot].id % q->buffers, length = q->used->ring[slot].length;
 			q->seen++;
 			if (length > cards[i].header + ETHERNET && length <= BUFFER)
 				ethernet_receive(&nics[i], buffers[i][RECEIVE][id] + cards[i].header, length - cards[i].header);
