@@ -55,7 +55,10 @@ fn old_unikraft_is_told_in_its_own_words(keeper: Keeper) {
     );
     assert!(get((loopback(1), port), "/").starts_with("hello from "));
     let error = lab.start_guest("net-unikraft-old", "env", systemd, &["-e", "A=1"], &[]).fails(125);
-    assert_eq!(error, "cannot give an environment to a kernel of dialect unikraft-old: it knows of none");
+    assert!(
+        error.ends_with("cannot give an environment to a kernel of dialect unikraft-old: it knows of none"),
+        "{error}"
+    );
     lab.start_guest("net-unikraft-old", "new", systemd, &["--dialect", "unikraft", "-e", "A=1"], &[]).ok();
     assert_eq!(line(&lab, "new"), "env.vars=[ \"A=1\" ] --");
 }
@@ -64,11 +67,15 @@ fn what_a_plain_kernel_would_not_read_is_refused(keeper: Keeper) {
     let lab = keeper.lab("plain");
     let systemd = keeper == Keeper::Systemd;
     let (error, hint) = lab.start_tiny("env", systemd, &["-e", "A=1"], &[]).fails_with_hint(125);
-    assert_eq!(error, "cannot give an environment to a kernel of dialect plain: nothing is known of how it takes that");
+    let wanted = "cannot give an environment to a kernel of dialect plain: nothing is known of how it takes that";
+    assert_eq!(error, format!("cannot create {}: {wanted}", lab.name("env")));
     assert_eq!(hint, "`--dialect unikraft`, `unikraft-old` or `linux` says what the kernel understands");
     assert_eq!(lab.state_of("env"), "absent");
     let error = lab.start_tiny("word", systemd, &["--dialect", "unikraft"], &["--", ""]).fails(125);
-    assert_eq!(error, "cannot give an empty argument to a kernel of dialect unikraft: it leaves such out");
+    assert!(
+        error.ends_with("cannot give an empty argument to a kernel of dialect unikraft: it leaves such out"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -127,6 +134,6 @@ fn a_kernel_is_inspected() {
     assert_eq!(show("tiny")["dialect"], "plain");
     let text = lab.kraft(["inspect", "--kernel", &guest("tiny")]).ok();
     assert!(text.contains("\ndialect       plain\n"), "{text}");
-    let error = lab.kraft(["inspect", "--kernel", "Cargo.toml"]).fails(125);
+    let error = lab.kraft(["inspect", "--kernel", "/etc/passwd"]).fails(125);
     assert!(error.contains("is not a kernel"), "{error}");
 }
