@@ -8,6 +8,7 @@ pub mod lifecycle;
 pub mod local;
 pub mod logging;
 pub mod machine;
+pub mod network;
 pub mod paths;
 pub mod platform;
 pub mod process;

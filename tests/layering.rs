@@ -27,7 +27,7 @@ const ORDERED: [usize; 3] = [0, 1, 6];
 const STRICTER: [(&str, usize); 1] = [("systemd", 1)];
 
 /// Paths in code, and where they may stand: a file, or a directory with all in it.
-const CONFINED: [(&[&str], &[&str]); 10] = [
+const CONFINED: [(&[&str], &[&str]); 13] = [
     (&["zbus"], &["systemd/"]),
     (&["zvariant"], &["systemd/"]),
     (&["clap"], &["cli/", "main.rs"]),
@@ -35,6 +35,9 @@ const CONFINED: [(&[&str], &[&str]); 10] = [
     (&["clap_mangen"], &["cli/", "main.rs"]),
     (&["comfy_table"], &["cli/", "main.rs"]),
     (&["kvm_ioctls"], &["platform/"]),
+    (&["netlink_packet_core"], &["network/"]),
+    (&["netlink_packet_route"], &["network/"]),
+    (&["netlink_sys"], &["network/"]),
     (&["object"], &["image/"]),
     (&["Command", "new"], &["process.rs"]),
     (&["std", "env"], &["paths.rs", "config.rs", "config/"]),
