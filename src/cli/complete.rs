@@ -9,6 +9,7 @@ use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
 use super::{Outcome, output};
 use crate::error::{Context as _, Error};
+use crate::network::Networks;
 use crate::paths::{Paths, Scope};
 use crate::store::Store;
 
@@ -59,6 +60,14 @@ pub(crate) fn machines() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         // Completion has nobody to tell of an error.
         let names = Paths::find(Scope::of_caller()).and_then(|paths| Store::new(paths).names()).unwrap_or_default();
+        names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
+    })
+}
+
+/// Completes names of networks.
+pub(crate) fn networks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = Paths::find(Scope::of_caller()).and_then(|paths| Networks::new(&paths).names()).unwrap_or_default();
         names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
     })
 }

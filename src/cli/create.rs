@@ -26,6 +26,6 @@ pub(crate) fn create(app: &App, args: CreateArgs) -> Outcome {
 /// Creates the machine and returns its name.
 pub(crate) fn create_one(app: &App, args: SpecArgs) -> Result<crate::machine::MachineName> {
     let manager = args.manager();
-    let record = Store::new_record(args.into_spec()?, manager)?;
+    let record = Store::new_record(args.into_spec(app)?, manager)?;
     app.service(manager).create(record).map(|view| view.name)
 }

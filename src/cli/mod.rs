@@ -13,6 +13,7 @@ mod inspect;
 mod kill;
 mod logs;
 mod names;
+mod net;
 mod output;
 mod pause;
 mod ps;
@@ -88,6 +89,8 @@ enum Verb {
     Logs(logs::LogsArgs),
     #[command(alias = "event", after_help = "`kraft event` is the same.")]
     Events(events::EventsArgs),
+    #[command(alias = "network", after_help = "`kraft network` is the same.")]
+    Net(net::NetArgs),
     Version(version::VersionArgs),
     Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
@@ -133,6 +136,7 @@ pub fn main() -> Outcome {
         Verb::Inspect(args) => inspect::inspect(&app, &args),
         Verb::Logs(args) => logs::logs(&app, &args),
         Verb::Events(args) => events::events(&app, &args),
+        Verb::Net(args) => net::net(&app, &args),
         Verb::Version(args) => version::version(&app, &args),
         Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),

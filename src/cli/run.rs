@@ -48,7 +48,7 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     let RunArgs { spec, detach, no_start, wait, quiet } = args;
     let manager = spec.manager();
-    let record = Store::new_record(spec.into_spec()?, manager)?;
+    let record = Store::new_record(spec.into_spec(app)?, manager)?;
     let name = record.spec.name.clone();
     let say_name = || if quiet { Ok(()) } else { output::line(&name) };
 

@@ -1,6 +1,7 @@
 //! The arguments that say what a machine is, and the spec that they amount to.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::ValueParser;
 
+use super::app::App;
 use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::machine::{
-    Accel, Arch, Bytes, Dialect, MachineName, MachineType, Manager, Platform, Port, RestartPolicy, Spec, parse_duration,
+    Accel, Arch, Attachment, Bytes, Dialect, Kernel, Mac, MachineName, MachineType, Manager, Platform, Port,
+    RestartPolicy, Spec, parse_duration,
 };
+use crate::network::{self, Networks, Request};
 use crate::paths;
 use crate::systemd;
 
@@ -66,6 +70,19 @@ pub(crate) struct SpecArgs {
     /// Publish a port of the guest's on the host, or a range of them; may be repeated
     #[arg(short, long, visible_alias = "publish", value_name = "[HOST-IP:]HOST-PORT:PORT[/tcp|udp]")]
     port: Vec<String>,
+
+    /// Put the machine on a network of `kraft net create`, or on a bridge of the host's; may be repeated. What is left out
+    /// is chosen when the machine is created, and stays; an IPv6 address stands in brackets
+    #[arg(long, value_name = "[bridge:]NAME[:IP[/MASK][:GATEWAY[:DNS0[:DNS1[:HOST[:DOMAIN]]]]]]")]
+    network: Vec<Request>,
+
+    /// The machine's address on its one network
+    #[arg(long, value_name = "IP", requires = "network")]
+    ip: Option<IpAddr>,
+
+    /// The hardware address of the machine's interface on its one network
+    #[arg(long, value_name = "MAC", requires = "network")]
+    mac: Option<Mac>,
 
     /// Remove the machine when it ends
     #[arg(long)]
@@ -135,7 +152,8 @@ impl SpecArgs {
     }
 
     /// Checks everything and settles what was left open. Changes nothing.
-    pub(crate) fn into_spec(self) -> Result<Spec> {
+    pub(crate) fn into_spec(self, app: &App) -> Result<Spec> {
+        let networks = attachments(app, self.network, self.ip, self.mac)?;
         let wanted = self.arch;
         let kernel = image::kernel::inspect(&self.kernel, wanted)?;
         if let Some(initrd) = &self.initrd {
@@ -169,7 +187,7 @@ impl SpecArgs {
             slice: self.slice,
             labels: labels(&self.label)?,
             ports: ports(&self.port)?,
-            networks: Vec::new(),
+            networks,
             volumes: Vec::new(),
         };
         if spec.auto_remove && spec.restart != RestartPolicy::No {
@@ -183,6 +201,31 @@ impl SpecArgs {
 fn ports(texts: &[String]) -> Result<Vec<Port>> {
     let ports: Result<Vec<_>> = texts.iter().map(|text| Port::parse(text)).collect();
     Ok(ports?.concat())
+}
+
+/// The networks that were asked for. `--ip` and `--mac` say more of the only one.
+fn attachments(app: &App, mut asked: Vec<Request>, ip: Option<IpAddr>, mac: Option<Mac>) -> Result<Vec<Attachment>> {
+    match asked.as_mut_slice() {
+        _ if ip.is_none() && mac.is_none() => {}
+        [only] => {
+            if let Some(ip) = ip {
+                if only.address.is_some() {
+                    return Err(Error::new("--ip and the address in --network exclude each other"));
+                }
+                only.address = Some((ip, None));
+            }
+            only.mac = mac;
+        }
+        _ => {
+            return Err(Error::new("--ip and --mac are for a machine on one network")
+                .with_hint("with several, `--network NAME:IP` gives each its address"));
+        }
+    }
+    if asked.len() > network::MOST {
+        return Err(Error::new(format!("a machine is on at most {} networks", network::MOST)));
+    }
+    let networks = Networks::new(app.store.paths());
+    asked.into_iter().map(|request| request.resolve(&networks)).collect()
 }
 
 /// Reads `KEY=VALUE` labels.

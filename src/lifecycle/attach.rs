@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::lifecycle::ports;
 use crate::machine::{IpConfig, Record, Spec};
+use crate::network;
 use crate::platform::{Nic, NicBackend, Share};
 use crate::store::Store;
 
@@ -24,17 +25,23 @@ pub struct Attached {
 /// Names what could not be had.
 pub fn attach(store: &Store, record: &Record) -> Result<Attached> {
     ports::check(store, record)?;
-    try_attach(record).inspect_err(|_| {
+    try_attach(store, record).inspect_err(|_| {
         for error in detach(store, record) {
             log::warn!("{error}");
         }
     })
 }
 
-fn try_attach(record: &Record) -> Result<Attached> {
+fn try_attach(store: &Store, record: &Record) -> Result<Attached> {
     let spec = &record.spec;
     let mut attached = Attached::default();
     attached.nics.extend(user_nic(spec));
+    let connections = network::connect(store, record)?.into_iter();
+    attached.nics.extend(connections.map(|connection| Nic {
+        mac: connection.mac,
+        ip: connection.ip,
+        backend: NicBackend::Tap { queue: connection.queue, vhost: connection.vhost },
+    }));
     Ok(attached)
 }
 
@@ -49,6 +56,6 @@ fn user_nic(spec: &Spec) -> Option<Nic> {
 
 /// Takes back whatever of the machine is there. What is gone already is a success; nothing keeps the rest from being
 /// taken back.
-pub fn detach(_store: &Store, _record: &Record) -> Vec<Error> {
-    Vec::new()
+pub fn detach(store: &Store, record: &Record) -> Vec<Error> {
+    network::disconnect(store, record)
 }

@@ -13,6 +13,7 @@ use crate::machine::{
     Change, Changes, Event, Liveness, LogQuery, Logs, MachineName, MachineService, Manager, Next, Phase, Progress,
     Record, Spec, State, Status, StopMode, View, Watch, next,
 };
+use crate::network;
 use crate::platform;
 use crate::store::Store;
 
@@ -114,11 +115,13 @@ fn liveness(runner: bool, status: Option<&Status>) -> Liveness {
 }
 
 impl MachineService for LocalService {
-    fn create(&self, record: Record) -> Result<View> {
+    fn create(&self, mut record: Record) -> Result<View> {
         record.spec.validate()?;
         platform::vmm(record.spec.platform)
             .check(&record.spec, &self.store.paths().runtime)
             .with_context(|| format!("cannot create {}", record.spec.name))?;
+        // Held until the record is there to say what the machine was given.
+        let _addresses = network::settle(&self.store, &mut record)?;
         self.store.create(&record)?;
         EventLog::of(&self.store).append(EventKind::Create, &record, None);
         Ok(View::new(record, Liveness::Down, None, None))

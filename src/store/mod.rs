@@ -22,6 +22,7 @@
 
 mod claim;
 mod file;
+mod lock;
 mod runtime;
 
 use std::fs::File;
@@ -33,6 +34,7 @@ use serde::Deserialize;
 
 pub use claim::Claim;
 pub use file::replace as replace_file;
+pub use lock::Lock;
 pub use runtime::{RunnerLock, StopRequest};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -330,7 +332,11 @@ fn taken(name: &MachineName) -> Error {
         .with_hint(format!("`kraft rm {name}` removes it, `--name` gives another name"))
 }
 
-fn random() -> Result<[u8; 16]> {
+/// Bytes for an id.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn random() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot get random numbers")?;
     Ok(bytes)

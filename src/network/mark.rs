@@ -1,0 +1,99 @@
+//! The marks by which our interfaces are found again: their aliases.
+//!
+//! ```text
+//! kraft net NAME ID                 a bridge
+//! kraft machine NAME ID INDEX       a tap
+//! ```
+//!
+//! Machines that are kept elsewhere than usual (`KRAFT_STATE_DIR`) have ` @HASH` behind that, so that no kraft takes the
+//! interfaces of another state directory for orphans.
+
+use std::path::Path;
+
+use super::record::Network;
+use crate::machine::{MachineId, MachineName, NetworkName, Record};
+use crate::paths::Paths;
+
+/// Whose an interface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// It is this network's bridge.
+    Network(NetworkName, MachineId),
+    /// It is this machine's tap.
+    Machine(MachineName, MachineId),
+}
+
+/// Writes and reads the marks of one state directory.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    suffix: String,
+}
+
+impl Mark {
+    pub(super) fn of(paths: &Paths) -> Self {
+        Self { suffix: if paths.overridden { format!(" @{:016x}", hash(&paths.state)) } else { String::new() } }
+    }
+
+    pub(super) fn network(&self, network: &Network) -> String {
+        format!("kraft net {} {}{}", network.name, network.id, self.suffix)
+    }
+
+    pub(super) fn tap(&self, record: &Record, index: usize) -> String {
+        format!("kraft machine {} {} {index}{}", record.spec.name, record.id, self.suffix)
+    }
+
+    /// Whose the interface with this alias is; `None` if it is not of this state directory.
+    pub(super) fn owner(&self, alias: &str) -> Option<Owner> {
+        let words: Vec<&str> = alias.strip_suffix(&self.suffix)?.split(' ').collect();
+        match words[..] {
+            ["kraft", "net", name, id] => Some(Owner::Network(name.parse().ok()?, id.parse().ok()?)),
+            ["kraft", "machine", name, id, index] => {
+                index.parse::<usize>().ok()?;
+                Some(Owner::Machine(name.parse().ok()?, id.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// FNV-1a: the same in every build of kraft.
+fn hash(path: &Path) -> u64 {
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Manager, Spec};
+    use crate::paths::Scope;
+    use crate::store::Store;
+    use proptest::prelude::*;
+
+    fn mark(state: &str, overridden: bool) -> Mark {
+        Mark::of(&Paths { scope: Scope::System, state: state.into(), runtime: "/r".into(), overridden })
+    }
+
+    #[test]
+    fn each_finds_its_own_and_no_others() {
+        let record = Store::new_record(Spec::example("web"), Manager::Local).unwrap();
+        let network = Network::example("inner");
+        let marks = [mark("/s", false), mark("/s", true), mark("/t", true)];
+        for (one, writer) in marks.iter().enumerate() {
+            for (two, reader) in marks.iter().enumerate() {
+                let tap = reader.owner(&writer.tap(&record, 3));
+                let bridge = reader.owner(&writer.network(&network));
+                assert_eq!(tap, (one == two).then(|| Owner::Machine(record.spec.name.clone(), record.id)));
+                assert_eq!(bridge, (one == two).then(|| Owner::Network(network.name.clone(), network.id)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_foreign_alias_is_nobodys(alias in "(kraft (net|machine) )?.{0,60}") {
+            let found = mark("/s", false).owner(&alias);
+            prop_assert!(found.is_none() || alias.starts_with("kraft "));
+        }
+    }
+}
