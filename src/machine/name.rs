@@ -70,7 +70,7 @@ impl AsRef<std::path::Path> for MachineName {
 }
 
 /// A machine's id: 128 random bits, written as 32 hexadecimal digits. Unlike a name it is never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 #[serde(try_from = "String", into = "String")]
 pub struct MachineId(u128);
 

@@ -1,47 +1,107 @@
-//! The host's packet filter: what our networks and the machines' published ports need of it.
+//! The packet filter: one table, `inet kraft`, which publishes machines' ports, lets networks out and keeps them apart.
+//!
+//! ```text
+//! prerouting, output   a port of the host is looked up in maps and leads to a machine (`dnat`)
+//! postrouting          networks leave by the host's address (`masquerade`), and so does a machine that comes back to
+//!                      its own network by a published port, and the host itself when it uses one
+//! forward              out of a network: yes; into one: only what was published; between two: as from elsewhere;
+//!                      `internal`: neither
+//! guard                nobody on a network reaches the host's loopback addresses, which its bridge would route
+//! ```
+//!
+//! The rules are the same for any number of networks and machines: what is particular to one is an element of a set or
+//! map, with the owner's `NAME ID` as its comment. Each change is one transaction, so that a killed `nft` leaves all of
+//! it or nothing, and is made by who holds the lock of the host's network, so that what was read is still true.
+//!
+//! A map holds either addresses or ports and not pairs of them, as nft before 1.0.7 has no JSON for those. That other
+//! tables drop what this one accepts is not undone here: a packet has to pass all of them.
+
+mod apply;
+mod element;
+mod published;
+mod rules;
+mod table;
 
 use std::net::IpAddr;
 
-use super::Network;
-use crate::error::Result;
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{MachineId, MachineName, Port, Record};
 
-/// Lets a network's machines out, unless it is internal.
+use super::Network;
+use apply::Refused;
+use element::Owner;
+use table::{Table, Transaction};
+
+/// Makes the table if there is none, and lets it know the network. One that it knows is a success.
 ///
 /// # Errors
-/// When the packet filter refuses.
-pub fn network_up(_network: &Network) -> Result<()> {
-    Ok(())
+/// When nft cannot be run, or refuses.
+pub fn network_up(network: &Network) -> Result<()> {
+    change(|table| Ok(table::up(table, network)))
+        .with_context(|| format!("cannot make the rules of network {}", network.name))
 }
 
-/// Takes that back. Gone already is a success.
+/// Has the table forget the network, and what was published of its machines. The last one takes the table with it.
 ///
 /// # Errors
-/// When the packet filter refuses.
-pub fn network_down(_network: &Network) -> Result<()> {
-    Ok(())
+/// When nft cannot be run, or refuses.
+pub fn network_down(network: &Network) -> Result<()> {
+    change(|table| Ok(table.map(|table| table::down(table, network)).unwrap_or_default()))
+        .with_context(|| format!("cannot remove the rules of network {}", network.name))
 }
 
-/// Publishes a machine's ports on the host.
+/// Publishes the machine's ports, which lead to these addresses of it, at most one of a family. What the machine had
+/// published before is replaced.
 ///
 /// # Errors
-/// When the packet filter refuses.
-pub fn publish(_record: &Record, _addresses: &[IpAddr]) -> Result<()> {
-    Ok(())
+/// [`Kind::Conflict`] when another machine has a port. When the machine has no address of a port's family.
+pub fn publish(record: &Record, addresses: &[IpAddr]) -> Result<()> {
+    if record.spec.ports.is_empty() {
+        return Ok(());
+    }
+    let wanted = published::elements(record, addresses)?;
+    change(|table| {
+        let table = table.ok_or_else(|| Error::new("the network of the machine is down"))?;
+        published::publish(table, record, wanted.clone())
+    })
+    .with_context(|| format!("cannot publish the ports of {}", record.spec.name))
 }
 
-/// Takes that back. Gone already is a success.
+/// Takes back what the machine published. What is gone already is a success, and another's stays.
 ///
 /// # Errors
-/// When the packet filter refuses.
-pub fn unpublish(_name: &MachineName, _id: MachineId, _ports: &[Port]) -> Result<()> {
-    Ok(())
+/// When nft cannot be run, or refuses.
+pub fn unpublish(name: &MachineName, id: MachineId, ports: &[Port]) -> Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let owner = Owner::machine(name, id);
+    change(|table| Ok(table.map(|table| published::unpublish(table, &owner)).unwrap_or_default()))
+        .with_context(|| format!("cannot take back the ports of {name}"))
 }
 
-/// Whose ports are published.
+/// All that is published, and by whom.
 ///
 /// # Errors
-/// When the packet filter cannot be read.
+/// When nft cannot be run, or what it says cannot be read.
 pub fn holders() -> Result<Vec<(MachineName, MachineId, Port)>> {
-    Ok(Vec::new())
+    let table = apply::read().context("cannot tell which ports are published")?;
+    Ok(table.map(|table| published::holders(&table)).unwrap_or_default())
 }
+
+/// Reads the table, decides, applies. Somebody else's hand between the two shows as a refusal, and the second look is
+/// at what that hand made.
+fn change(decide: impl Fn(Option<&Table>) -> Result<Transaction>) -> Result<()> {
+    let once = || {
+        let table = apply::read()?;
+        let transaction = decide(table.as_ref())?;
+        if transaction.is_empty() { Ok(Ok(())) } else { apply::apply(&transaction) }
+    };
+    match once()? {
+        Ok(()) => Ok(()),
+        Err(Refused(_)) => once()?.map_err(|Refused(why)| Error::of(Kind::Failed, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

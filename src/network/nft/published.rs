@@ -1,0 +1,127 @@
+//! Published ports as elements of maps: pure.
+//!
+//! ```text
+//! at4_host, at4_port     one address of the host's . protocol . port   ->   the machine's address, its port
+//! any4_host, any4_port                    protocol . port   ->   the same, for every address of the host's
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde_json::{Value, json};
+
+use super::element::{Element, Owner};
+use super::table::{Table, Transaction, difference};
+use crate::error::{Error, Kind, Result};
+use crate::machine::{MachineId, MachineName, Port, Record};
+use crate::network::Network;
+
+/// The maps of addresses; the one of ports that belongs to each ends by [`PORT`].
+const HOST: &str = "_host";
+const PORT: &str = "_port";
+
+/// The elements that publish a machine's ports by these addresses of its own, at most one of a family.
+pub(super) fn elements(record: &Record, addresses: &[IpAddr]) -> Result<Vec<Element>> {
+    let owner = Owner::machine(&record.spec.name, record.id);
+    let v4 = addresses.iter().find(|ip| ip.is_ipv4());
+    let v6 = addresses.iter().find(|ip| ip.is_ipv6());
+    let mut elements = Vec::new();
+    for port in &record.spec.ports {
+        let targets = match port.host_ip {
+            None => [v4, v6],
+            Some(IpAddr::V4(_)) => [v4, None],
+            Some(IpAddr::V6(_)) => [None, v6],
+        };
+        if targets == [None, None] {
+            let family = match port.host_ip {
+                Some(IpAddr::V6(_)) => "IPv6 ",
+                Some(IpAddr::V4(_)) => "IPv4 ",
+                None => "",
+            };
+            return Err(Error::new(format!("port {port} leads nowhere: the machine has no {family}address")));
+        }
+        for target in targets.into_iter().flatten() {
+            let (maps, key) = key(port, target);
+            let to = json!(target.to_string());
+            elements.push(Element::entry(format!("{maps}{HOST}"), key.clone(), to, &owner));
+            elements.push(Element::entry(format!("{maps}{PORT}"), key, json!(port.guest), &owner));
+        }
+    }
+    Ok(elements)
+}
+
+/// The maps that a port belongs to if it leads to such an address, and its key in them.
+fn key(port: &Port, target: &IpAddr) -> (String, Value) {
+    let family = if target.is_ipv4() { '4' } else { '6' };
+    let protocol = port.protocol.to_string();
+    match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+        Some(ip) => (format!("at{family}"), json!({"concat": [ip.to_string(), protocol, port.host]})),
+        None => (format!("any{family}"), json!({"concat": [protocol, port.host]})),
+    }
+}
+
+/// What publishes a machine's ports and takes back what it published before.
+pub(super) fn publish(table: &Table, record: &Record, wanted: Vec<Element>) -> Result<Transaction> {
+    for port in &record.spec.ports {
+        let taken = holders(table).into_iter().find(|(_, id, theirs)| *id != record.id && theirs.collides(port));
+        if let Some((holder, _, theirs)) = taken {
+            let why = format!("port {}/{} is taken: machine {holder} has {theirs}", port.host, port.protocol);
+            return Err(Error::of(Kind::Conflict, why)
+                .with_hint(format!("another one is published by `-p OTHER:{}`", port.guest)));
+        }
+    }
+    let (gone, new) = difference(&table.of(&Owner::machine(&record.spec.name, record.id)), &wanted);
+    let mut transaction = Transaction::default();
+    transaction.delete(&gone);
+    transaction.add(&new);
+    Ok(transaction)
+}
+
+/// What takes back all that is published by this mark.
+pub(super) fn unpublish(table: &Table, owner: &Owner) -> Transaction {
+    let mut transaction = Transaction::default();
+    transaction.delete(&table.of(owner));
+    transaction
+}
+
+/// All that is published, and by whom. A port that is published in both families is one.
+pub(super) fn holders(table: &Table) -> Vec<(MachineName, MachineId, Port)> {
+    let mut holders: Vec<_> = table.elements.iter().filter_map(holder).collect();
+    holders.sort_unstable();
+    holders.dedup();
+    holders
+}
+
+fn holder(element: &Element) -> Option<(MachineName, MachineId, Port)> {
+    element.set.strip_suffix(PORT)?;
+    let (name, id) = element.owner.as_machine()?;
+    let key = element.key.get("concat")?.as_array()?;
+    let (ip, protocol, host) = match key.as_slice() {
+        [ip, protocol, host] => (Some(ip.as_str()?.parse().ok()?), protocol, host),
+        [protocol, host] => (None, protocol, host),
+        _ => return None,
+    };
+    let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
+    let protocol = protocol.as_str()?.parse().ok()?;
+    let guest = number(element.data.as_ref()?)?;
+    Some((name, id, Port { host_ip: ip, host: number(host)?, guest, protocol }))
+}
+
+/// What leads to machines on a network.
+pub(super) fn into(table: &Table, network: &Network) -> Vec<Element> {
+    let leads_there = |element: &Element| {
+        let to = element.data.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let v4 = to.parse().is_ok_and(|ip: Ipv4Addr| network.ipv4.is_some_and(|net| net.contains(&ip)));
+        v4 || to.parse().is_ok_and(|ip: Ipv6Addr| network.ipv6.is_some_and(|net| net.contains(&ip)))
+    };
+    let hosts = table.elements.iter().filter(|element| leads_there(element)).filter_map(|element| {
+        let ports = format!("{}{PORT}", element.set.strip_suffix(HOST)?);
+        Some((element, ports))
+    });
+    hosts
+        .flat_map(|(host, ports)| {
+            let port = table.elements.iter().find(move |other| other.set == ports && other.key == host.key);
+            std::iter::once(host).chain(port)
+        })
+        .cloned()
+        .collect()
+}
