@@ -22,6 +22,8 @@ mod killed;
 mod local;
 mod many;
 mod ports;
+mod netns;
+mod published;
 mod stop;
 mod systemd;
 mod user;

@@ -35,7 +35,11 @@ pub(super) fn read() -> Result<Option<Table>> {
 /// Applies all of a transaction or nothing of it.
 pub(super) fn apply(transaction: &Transaction) -> Result<Result<(), Refused>> {
     let said = nft(&["-j", "-f", "-"], transaction.to_json().as_bytes())?;
-    Ok(if said.status.success() { Ok(()) } else { Err(Refused(said.complaint())) })
+    match said.status.code() {
+        Some(0) => Ok(Ok(())),
+        Some(_) => Ok(Err(Refused(said.complaint()))),
+        None => Err(Error::new(said.complaint())),
+    }
 }
 
 struct Said {
