@@ -79,6 +79,7 @@ impl World {
     fn network(&self, index: usize) -> Network {
         let (bridge, v4, v6) = BRIDGES[index];
         Network {
+            schema: kraft::network::SCHEMA,
             name: bridge.trim_start_matches("kr-").parse().unwrap(),
             id: MachineId::from_bytes([u8::try_from(index).unwrap(); 16]),
             bridge: bridge.into(),

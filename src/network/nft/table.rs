@@ -24,14 +24,14 @@ impl Table {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let cannot = "cannot read what nft says";
         let listing: Value = serde_json::from_str(text).context(cannot)?;
-        let objects = listing["nftables"].as_array().ok_or_else(|| Error::new("it lists nothing").context(cannot))?;
+        let listed = listing["nftables"].as_array().ok_or_else(|| Error::new("it lists nothing").context(cannot))?;
         let mut table = Self::default();
-        for object in objects {
-            if let Some(set) = object.get("set").or_else(|| object.get("map")) {
+        for item in listed {
+            if let Some(set) = item.get("set").or_else(|| item.get("map")) {
                 let name = set["name"].as_str().unwrap_or_default();
                 let listed = set["elem"].as_array().map(Vec::as_slice).unwrap_or_default();
                 table.elements.extend(listed.iter().filter_map(|element| Element::parse(name, element)));
-            } else if let Some(rule) = object.get("rule") {
+            } else if let Some(rule) = item.get("rule") {
                 table.rules.push((rule["chain"].as_str().unwrap_or_default().to_owned(), rule["expr"].clone()));
             }
         }

@@ -11,6 +11,7 @@ use crate::network::Network;
 
 fn network(name: &str, bridge: &str, ipv4: &str, ipv6: Option<&str>, internal: bool) -> Network {
     Network {
+        schema: crate::network::SCHEMA,
         name: name.parse().unwrap(),
         id: MachineId::from_bytes([1; 16]),
         bridge: bridge.into(),
