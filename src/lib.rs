@@ -13,6 +13,7 @@ pub mod paths;
 pub mod platform;
 pub mod process;
 pub mod runner;
+pub mod signals;
 pub mod store;
 pub mod systemd;
 pub mod undo;

@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules from the bottom up. Within a layer nobody uses anybody else, except where [`ORDERED`] says so.
 const LAYERS: [&[&str]; 7] = [
-    &["error", "paths", "process", "undo", "logging"],
+    &["error", "paths", "process", "signals", "undo", "logging"],
     &["machine", "store"],
     &["platform", "network", "volume", "image", "kraftfile", "config"],
     &["lifecycle"],

@@ -7,7 +7,7 @@
 //! bridge    the bridge and its addresses         tap        what connects a machine to it
 //! connect   a machine's start and end            mark       how ours are told from others'
 //! netlink   the kernel's interfaces              switches   the kernel's switches
-//! nft       the packet filter
+//! nft       the packet filter                      resolver   machines' names
 //! ```
 
 mod allocate;
@@ -21,6 +21,7 @@ pub mod nft;
 mod pool;
 mod record;
 mod request;
+pub mod resolver;
 mod switches;
 mod tap;
 

@@ -10,7 +10,6 @@ mod drain;
 mod heartbeat;
 mod notify;
 mod oom;
-mod signals;
 mod supervise;
 mod wait;
 
@@ -22,13 +21,13 @@ use crate::error::{Error, Kind, Result};
 use crate::image;
 use crate::lifecycle::{self, Begin, Verdict};
 use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record, Status};
+use crate::signals::Signals;
 use crate::store::Store;
 
 pub use oom::oom_kills;
 
 use console::Console;
 use notify::Notifier;
-use signals::Signals;
 use supervise::Supervisor;
 
 /// What becomes of the guest's console.

@@ -11,12 +11,12 @@ use super::console::Console;
 use super::heartbeat::{Beat, Heartbeat};
 use super::notify::Notifier;
 use super::oom::oom_kills;
-use super::signals::Signals;
 use super::wait::timeout;
 use crate::error::{Context as _, Result};
 use crate::lifecycle::{self, Attached, EventKind, EventLog, Step, Stopping};
 use crate::machine::{Exit, Manager, Phase, Reason, Record, Status};
 use crate::platform::{self, Ask, Guest, GuestEvent, Launch, Output, Vmm};
+use crate::signals::Signals;
 use crate::store::Store;
 
 /// A VMM that has not got the guest to run by then never will.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::notify::Notifier;
-use super::signals::Signals;
 use crate::error::{Context as _, Result};
+use crate::signals::Signals;
 use std::os::fd::AsFd as _;
 
 /// Waits that long. Returns whether a stop request came instead.

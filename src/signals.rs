@@ -1,4 +1,4 @@
-//! The signals that a runner listens to, as a descriptor to poll.
+//! Requests to end, as a descriptor to poll beside everything else.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,14 +9,17 @@ use crate::error::{Context as _, Result};
 
 /// Stop requests, blocked for the whole process as long as this lives.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     fd: SignalFd,
     before: SigSet,
 }
 
 impl Signals {
     /// Blocks them. From here on none is lost and none kills this process.
-    pub(super) fn block() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor to spare.
+    pub fn block() -> Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             set.add(signal);
@@ -29,7 +32,10 @@ impl Signals {
     }
 
     /// Takes the next signal, if one came.
-    pub(super) fn take(&self) -> Result<Option<Signal>> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn take(&self) -> Result<Option<Signal>> {
         let info = self.fd.read_signal().context("cannot read a signal")?;
         Ok(info.and_then(|info| i32::try_from(info.ssi_signo).ok()?.try_into().ok()))
     }
@@ -43,7 +49,7 @@ impl AsFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // What came after the last look is meant for a runner that is done: it is dropped, not delivered.
+        // What came after the last look is meant for a process that is done: it is dropped, not delivered.
         while let Ok(Some(_)) = self.take() {}
         let _ = self.before.thread_set_mask();
     }
