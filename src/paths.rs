@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Result};
 
+/// Where the system's records are, unless told otherwise.
+pub const SYSTEM_STATE: &str = "/var/lib/kraft";
+
 /// KVM's device.
 pub const KVM: &CStr = c"/dev/kvm";
 /// Another value after every boot.
@@ -94,7 +97,7 @@ impl Paths {
         let runtime_override = dir_from_env("KRAFT_RUNTIME_DIR")?;
         let overridden = state_override.is_some() || runtime_override.is_some();
         let (state, runtime) = match scope {
-            Scope::System => (PathBuf::from("/var/lib/kraft"), PathBuf::from("/run/kraft")),
+            Scope::System => (PathBuf::from(SYSTEM_STATE), PathBuf::from("/run/kraft")),
             Scope::User => {
                 let state = match dir_from_env("XDG_STATE_HOME")? {
                     Some(dir) => dir,

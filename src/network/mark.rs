@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::record::Network;
 use crate::machine::{MachineId, MachineName, NetworkName, Record};
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
 
 /// Whose an interface is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn of(paths: &Paths) -> Self {
-        Self { suffix: if paths.overridden { format!(" @{:016x}", hash(&paths.state)) } else { String::new() } }
+        let usual = paths.state == Path::new(paths::SYSTEM_STATE);
+        Self { suffix: if usual { String::new() } else { format!(" @{:016x}", hash(&paths.state)) } }
     }
 
     pub(super) fn network(&self, network: &Network) -> String {
@@ -70,15 +71,15 @@ mod tests {
     use crate::store::Store;
     use proptest::prelude::*;
 
-    fn mark(state: &str, overridden: bool) -> Mark {
-        Mark::of(&Paths { scope: Scope::System, state: state.into(), runtime: "/r".into(), overridden })
+    fn mark(state: &str) -> Mark {
+        Mark::of(&Paths { scope: Scope::System, state: state.into(), runtime: "/r".into(), overridden: true })
     }
 
     #[test]
     fn each_finds_its_own_and_no_others() {
         let record = Store::new_record(Spec::example("web"), Manager::Local).unwrap();
         let network = Network::example("inner");
-        let marks = [mark("/s", false), mark("/s", true), mark("/t", true)];
+        let marks = [mark(paths::SYSTEM_STATE), mark("/s"), mark("/t")];
         for (one, writer) in marks.iter().enumerate() {
             for (two, reader) in marks.iter().enumerate() {
                 let tap = reader.owner(&writer.tap(&record, 3));
@@ -92,7 +93,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_foreign_alias_is_nobodys(alias in "(kraft (net|machine) )?.{0,60}") {
-            let found = mark("/s", false).owner(&alias);
+            let found = mark(paths::SYSTEM_STATE).owner(&alias);
             prop_assert!(found.is_none() || alias.starts_with("kraft "));
         }
     }
