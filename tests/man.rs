@@ -96,6 +96,9 @@ fn what_is_generated_is_current() {
 
 /// `Usage: kraft run [OPTIONS] <KERNEL>` with the words that stand for something in italics.
 fn synopsis(verb: &Command) -> String {
+    if verb.has_subcommands() {
+        return verbs(verb).into_iter().map(synopsis).collect::<Vec<_>>().join("\n");
+    }
     let usage = verb.clone().render_usage().to_string();
     let usage = usage.trim().strip_prefix("Usage: ").unwrap();
     let name = verb.get_bin_name().unwrap();
@@ -126,8 +129,15 @@ fn commands(command: &Command) -> String {
     out.trim_end().to_owned() + "\n"
 }
 
-fn options(command: &Command, wanted: impl Fn(&Arg) -> bool) -> String {
+fn options(command: &Command, wanted: impl Fn(&Arg) -> bool + Copy) -> String {
     let mut out = String::new();
+    // Those of a verb's own verbs, each under its name and what it does.
+    for verb in verbs(command).into_iter().filter(|_| command.get_name() != "kraft") {
+        let about =
+            verb.get_long_about().or(verb.get_about()).unwrap_or_else(|| panic!("{}: no help", verb.get_name()));
+        let (name, about) = (verb.get_bin_name().unwrap(), escaped(&about.to_string()));
+        writeln!(out, "### {name}\n\n{about}.\n\n{}", options(verb, wanted)).unwrap();
+    }
     let wanted =
         |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str()) && wanted(arg);
     for arg in command.get_arguments().filter(wanted) {
@@ -289,10 +299,10 @@ fn check(command: &Command, typed: &str) -> Result<(), String> {
             if takes_value(flag(current, word)?) && !word.contains('=') {
                 words.next();
             }
-        } else if std::ptr::eq(current, command) {
+        } else if current.has_subcommands() {
             match word {
                 "VERB" | "runner" => return Ok(()),
-                name => current = command.find_subcommand(name).ok_or_else(|| format!("no verb {name}"))?,
+                name => current = current.find_subcommand(name).ok_or_else(|| format!("no verb {name}"))?,
             }
         }
     }

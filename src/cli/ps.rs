@@ -1,6 +1,7 @@
 //! `kraft ps`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use clap::Args;
 use comfy_table::{Cell, Color, Table, presets};
@@ -63,6 +64,8 @@ struct Row {
     memory: Option<u64>,
     cpus: Option<u32>,
     ports: Vec<String>,
+    networks: Vec<String>,
+    ips: Vec<IpAddr>,
     plat: Option<String>,
     arch: Option<String>,
     manager: Option<Manager>,
@@ -94,6 +97,8 @@ impl From<&View> for Row {
             memory: spec.map(|spec| spec.memory.0),
             cpus: spec.map(|spec| spec.cpus),
             ports: spec.map_or_else(Vec::new, |spec| spec.ports.iter().map(Port::arrow).collect()),
+            networks: spec.map_or_else(Vec::new, |spec| spec.networks.iter().map(|on| on.network.clone()).collect()),
+            ips: spec.map_or_else(Vec::new, |spec| spec.networks.iter().flat_map(|on| on.ip.addresses()).collect()),
             plat: spec.map(|spec| spec.platform.to_string()),
             arch: spec.map(|spec| spec.arch.to_string()),
             manager: record.map(|record| record.manager),
@@ -142,6 +147,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
             "MEM",
             "CPUS",
             "PORTS",
+            "IP",
             "PID",
             "MANAGER",
             "PLAT",
@@ -191,6 +197,7 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> 
         memory,
         row.cpus.map_or_else(String::new, |cpus| cpus.to_string()),
         row.ports.join(", "),
+        row.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
         row.pid.map_or_else(String::new, |pid| pid.to_string()),
         row.manager.map_or_else(String::new, |manager| manager.to_string()),
         platform,

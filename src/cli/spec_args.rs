@@ -14,8 +14,8 @@ use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Dialect, Kernel, Mac, MachineName, MachineType, Manager, Platform, Port,
-    RestartPolicy, Spec, parse_duration,
+    Accel, Arch, Attachment, Bytes, Dialect, Mac, MachineName, MachineType, Manager, Platform, Port, RestartPolicy,
+    Spec, parse_duration,
 };
 use crate::network::{self, Networks, Request};
 use crate::paths;

@@ -102,6 +102,14 @@ pub struct IpConfig {
     pub domain: Option<String>,
 }
 
+impl IpConfig {
+    /// The interface's own addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));
+        v4.into_iter().chain(self.ipv6.map(|net| IpAddr::V6(net.addr())))
+    }
+}
+
 /// A hardware address (EUI-48), written in hexadecimal with colons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -60,8 +60,7 @@ struct Holders {
 impl Holders {
     fn add(&mut self, machine: &str, attachment: &Attachment) {
         let network = &attachment.network;
-        let addresses = addresses(attachment);
-        self.addresses.extend(addresses.map(|address| (network.clone(), address, machine.to_owned())));
+        self.addresses.extend(attachment.ip.addresses().map(|address| (network.clone(), address, machine.to_owned())));
         self.macs.extend(attachment.mac.map(|mac| (mac, machine.to_owned())));
     }
 
@@ -75,17 +74,11 @@ impl Holders {
     }
 }
 
-/// The addresses of an interface.
-pub(super) fn addresses(attachment: &Attachment) -> impl Iterator<Item = IpAddr> {
-    let v4 = attachment.ip.ipv4.map(|net| IpAddr::V4(net.addr()));
-    v4.into_iter().chain(attachment.ip.ipv6.map(|net| IpAddr::V6(net.addr())))
-}
-
 /// On a bridge of somebody else's (`None`) nothing is given that was not asked for.
 fn settle_one(attachment: &mut Attachment, network: Option<&Network>, holders: &Holders) -> Result<()> {
     let name = attachment.network.clone();
     let Some(network) = network else {
-        return addresses(attachment).try_for_each(|address| is_free(&name, address, holders));
+        return attachment.ip.addresses().try_for_each(|address| is_free(&name, address, holders));
     };
     let ip = &mut attachment.ip;
     match (ip.ipv4, network.ipv4) {

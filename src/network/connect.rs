@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::mark::Owner;
 use super::netlink::Netlink;
 use super::networks::Networks;
-use super::{allocate, bridge, nft, switches, tap};
+use super::{bridge, nft, switches, tap};
 use crate::error::{Error, Result};
 use crate::machine::{IpConfig, Mac, NetworkName, Record};
 use crate::store::Store;
@@ -48,7 +48,7 @@ pub fn connect(store: &Store, record: &Record) -> Result<Vec<Connection>> {
             let network = networks.read(&attachment.network.parse::<NetworkName>()?)?;
             let link = bridge::up(&mut netlink, &network, &mark)?;
             if published.is_none() && !spec.ports.is_empty() {
-                published = Some(allocate::addresses(attachment).collect());
+                published = Some(attachment.ip.addresses().collect());
                 if spec.ports.iter().any(|port| port.host_ip.is_none_or(|ip| ip.is_unspecified() || ip.is_loopback())) {
                     switches::for_loopback(&network)?;
                 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
-use super::allocate;
 use super::bridge::{self, Live};
 use super::netlink::Netlink;
 use super::networks::Networks;
@@ -206,7 +205,7 @@ pub fn members(store: &Store, name: &NetworkName) -> Result<Vec<Member>> {
         members.extend(theirs.map(|attachment| Member {
             machine: machine.clone(),
             running,
-            addresses: allocate::addresses(attachment).collect(),
+            addresses: attachment.ip.addresses().collect(),
             mac: attachment.mac,
         }));
     }

@@ -19,6 +19,7 @@ use crate::network::Networks;
 
 /// Manage the networks that machines are on
 #[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct NetArgs {
     #[command(subcommand)]
     verb: Verb,
