@@ -57,15 +57,22 @@ impl KernelInfo {
         }
     }
 
-    /// What a record keeps of it. A dialect that was asked for is taken at its word: what the kernel says of its
-    /// parameters no longer counts.
+    /// What a record keeps of it. A dialect that was asked for is taken at its word: what the kernel says of its parts no
+    /// longer counts.
     pub fn record(&self, path: PathBuf, asked: Option<Dialect>) -> Kernel {
-        Kernel {
-            path,
-            kind: self.kind,
-            dialect: Some(asked.unwrap_or_else(|| self.dialect())),
-            abilities: self.abilities,
-            parameters: self.unikraft.as_ref().filter(|_| asked.is_none()).and_then(About::used_parameters),
+        let new = Kernel::new(path, self.kind);
+        match asked {
+            Some(_) => Kernel {
+                dialect: asked,
+                abilities: Abilities { power_button: self.abilities.power_button, ..Abilities::default() },
+                ..new
+            },
+            None => Kernel {
+                dialect: Some(self.dialect()),
+                abilities: self.abilities,
+                parameters: self.unikraft.as_ref().and_then(About::used_parameters),
+                ..new
+            },
         }
     }
 }

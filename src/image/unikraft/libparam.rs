@@ -24,8 +24,8 @@ pub(super) const SECTION: &str = ".uk_libparam_params";
 const WORD: u64 = 8;
 /// `struct uk_libparam_param` after 0.17.
 const SIZE: u64 = 7 * WORD;
-/// More parameters than any kernel has.
-const PARAMETERS: u64 = 1024;
+/// More parameters than any kernel has, in all its sections.
+const PARAMETERS: u64 = 4096;
 
 /// A section of parameters, by where it is in memory.
 #[derive(Debug, Clone)]
@@ -38,22 +38,22 @@ pub(super) struct Section {
 /// The parameters of these sections, sorted. One that cannot be followed to its name is left out.
 pub(super) fn parse<'data, R: ReadRef<'data>>(sections: &[Section], memory: &Memory<R>) -> Vec<Parameter> {
     let mut found = Vec::new();
+    let mut left = PARAMETERS;
     for section in sections {
-        let entries = |size: u64| (0..(section.size / size).min(PARAMETERS)).map(move |index| index * size);
-        match section.name.strip_prefix(SECTION).and_then(|rest| rest.strip_prefix('_')) {
-            Some(library) => found.extend(entries(WORD).filter_map(|offset| {
-                let at = memory.word(section.address.checked_add(offset)?)?;
-                parameter(memory, prefix(library).to_owned(), at)
-            })),
-            None => found.extend(entries(SIZE).filter_map(|offset| {
-                let at = section.address.checked_add(offset)?;
-                parameter(memory, memory.text(memory.word(at)?)?, at.checked_add(WORD)?)
-            })),
-        }
+        let library = section.name.strip_prefix(SECTION).and_then(|rest| rest.strip_prefix('_'));
+        let size = if library.is_some() { WORD } else { SIZE };
+        let count = (section.size / size).min(left);
+        left -= count;
+        found.extend((0..count).filter_map(|index| {
+            let at = section.address.checked_add(index * size)?;
+            match library {
+                Some(library) => parameter(memory, prefix(library).to_owned(), memory.word(at)?),
+                None => parameter(memory, memory.text(memory.word(at)?)?, at.checked_add(WORD)?),
+            }
+        }));
     }
     found.sort();
     found.dedup();
-    found.truncate(PARAMETERS as usize);
     found
 }
 

@@ -2,7 +2,9 @@
 
 use object::read::ReadRef;
 
-/// The relocations of a kernel that were taken note of at most; three million would be 72 MiB of file.
+/// More segments than any kernel loads.
+const LOADS: usize = 64;
+/// More relocations than any kernel has.
 const RELOCATIONS: u64 = 1 << 18;
 /// `struct uk_reloc` of `lib/ukreloc/include/uk/reloc.h`: offset u64, value u64, size u32, flags u32.
 const RELOCATION: u64 = 24;
@@ -25,12 +27,17 @@ impl<'data, R: ReadRef<'data>> Memory<R> {
 
     /// Takes note of a segment.
     pub(crate) fn load(&mut self, address: u64, offset: u64, size: u64) {
-        self.loads.push((address, offset, size));
+        if self.loads.len() < LOADS {
+            self.loads.push((address, offset, size));
+        }
     }
 
     /// Takes note of `.uk_reloc`, by which a position-independent kernel relocates itself: a signature, then relocations
     /// that count from the lowest address. Call it after the last [`load`](Self::load).
     pub(crate) fn relocate(&mut self, offset: u64, size: u64) {
+        if !self.relocations.is_empty() {
+            return;
+        }
         let Some(base) = self.loads.iter().map(|load| load.0).min() else { return };
         let entries = (size.saturating_sub(4) / RELOCATION).min(RELOCATIONS);
         let Ok(bytes) = self.data.read_bytes_at(offset, 4 + entries * RELOCATION) else { return };

@@ -58,6 +58,9 @@ impl Word {
 
 pub(super) fn render(spec: &Spec, told: &Told<'_>, loader: Loader, dialect: Dialect) -> Result<String> {
     let mut writer = Writer { spec, dialect, words: Vec::new() };
+    if !told.interfaces.is_empty() && spec.kernel.abilities.net == Some(false) {
+        return writer.refuse("an interface", "it was built without libuknetdev");
+    }
     match dialect {
         Dialect::UnikraftOld => writer.old_addresses(&told.interfaces)?,
         Dialect::Unikraft | Dialect::Linux | Dialect::Plain => writer.addresses(&told.interfaces)?,
@@ -216,8 +219,7 @@ impl Writer<'_> {
             ShareDriver::NineP => (self.spec.kernel.abilities.ninep, "9P"),
             ShareDriver::Virtiofs => (self.spec.kernel.abilities.virtiofs, "virtiofs"),
         };
-        // A dialect that was asked for overrides what was found: then no parameters are known.
-        if able == Some(false) && self.spec.kernel.parameters.is_some() {
+        if able == Some(false) {
             return self.refuse(&shown("a mount at", mount.target), &format!("it was built without {name}"));
         }
         Ok(())
