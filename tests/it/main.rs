@@ -12,6 +12,7 @@
 
 mod keeper;
 mod lab;
+mod leaks;
 mod talk;
 mod wire;
 
@@ -22,6 +23,7 @@ mod killed;
 mod local;
 mod many;
 mod netns;
+mod networks;
 mod ports;
 mod published;
 mod stop;
