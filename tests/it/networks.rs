@@ -271,3 +271,49 @@ fn somebody_else_s_bridge_is_used_and_left_alone(keeper: Keeper) {
     lab.kraft(["rm", &lab.name("web")]).ok();
     lab.call("ip", ["link", "del", bridge]).ok();
 }
+
+#[test]
+fn orphans_are_found_and_removed() {
+    let lab = Lab::new("orphans").with_store();
+    let (kept, gone) = (network(&lab, "kept", &[]), network(&lab, "gone", &[]));
+    start(Keeper::Systemd, &lab, "web", &["--network", &kept, "-p", "7799:80"], &[]);
+    assert_eq!(lab.kraft(["doctor", "--fix"]).ok(), "");
+
+    // As when the power is cut between two steps.
+    let bridge = inspect(&lab, &gone)["bridge"].as_str().unwrap().to_owned();
+    std::fs::remove_file(lab.state().join(format!("networks/{gone}.toml"))).unwrap();
+    let stale = lab.runtime().join(lab.name("stale"));
+    std::fs::create_dir(&stale).unwrap();
+    std::fs::write(stale.join("status.json"), "{}").unwrap();
+    let id = "00112233445566778899aabbccddeeff";
+    let tap = "kt001122334455";
+    lab.call("ip", ["tuntap", "add", tap, "mode", "tap"]).ok();
+    lab.call("ip", ["link", "set", tap, "alias", "somebody else's"]).ok();
+    assert!(!lab.kraft(["doctor"]).out.contains(tap));
+    let mark = lab_mark(&lab, &kept);
+    lab.call("ip", ["link", "set", tap, "alias", &format!("kraft machine {} {id} 0{mark}", lab.name("dead"))]).ok();
+
+    let expected = [
+        format!("bridge {bridge} of network {gone}, which is gone"),
+        format!("tap {tap} of {}, which does not run", lab.name("dead")),
+        format!("runtime files of {}, which is gone", lab.name("stale")),
+    ];
+    let found = lab.kraft(["doctor"]).out;
+    let removed = lab.kraft(["doctor", "--fix"]).ok();
+    for what in &expected {
+        assert!(found.contains(what), "{what}: {found}");
+        assert!(removed.contains(&format!("removed {what}\n")), "{what}: {removed}");
+    }
+    assert_eq!(removed.lines().count(), expected.len(), "{removed}");
+    assert_eq!(lab.kraft(["doctor", "--fix"]).ok(), "");
+    assert_eq!(lab.state_of("web"), "running");
+    assert_eq!(leaks::marked(&format!("kraft machine {}", lab.name("web"))).len(), 1);
+}
+
+/// What the marks of this world's state directory end by.
+fn lab_mark(lab: &Lab, network: &str) -> String {
+    let bridge = inspect(lab, network)["bridge"].as_str().unwrap().to_owned();
+    let link = leaks::links().into_iter().find(|link| link["ifname"] == bridge.as_str()).unwrap();
+    let alias = link["ifalias"].as_str().unwrap().to_owned();
+    alias.find(" @").map_or_else(String::new, |at| alias[at..].to_owned())
+}
