@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::bridge;
 use super::mark::{self, Owner};
 use super::netlink::{Link, Netlink};
 use super::networks::Networks;
 use super::nft;
+use super::record::Network;
 use crate::error::Result;
 use crate::machine::{MachineId, MachineName, NetworkName, Port};
 use crate::paths;
@@ -56,17 +58,25 @@ fn interfaces(store: &Store, networks: &Networks, links: &[Link]) -> Vec<Orphan>
     let mut found = Vec::new();
     for link in links {
         let Some(owner) = link.alias.as_deref().and_then(|alias| mark.owner(alias)) else { continue };
-        let what = match owner {
-            Owner::Machine(name, id) if !runs(store, &name, id) => {
-                format!("tap {} of {name}, which does not run", link.name)
-            }
-            Owner::Network(name, id) if !exists(networks, &name, id) && !is_used(link, links) => {
-                format!("bridge {} of network {name}, which is gone", link.name)
-            }
-            Owner::Machine(..) | Owner::Network(..) => continue,
-        };
         let (networks, link) = (networks.clone(), link.clone());
-        found.push(Orphan::new(what, move || remove(&networks, &link)));
+        match owner {
+            Owner::Machine(name, id) if !runs(store, &name, id) => {
+                let what = format!("tap {} of {name}, which does not run", link.name);
+                found.push(Orphan::new(what, move || remove(&networks, &link)));
+            }
+            Owner::Network(name, id) if !exists(&networks, &name, id) && !is_used(&link, links) => {
+                let what = format!("bridge {} of network {name}, which is gone", link.name);
+                found.push(Orphan::new(what, move || {
+                    let network = Network::gone(name, id, link.name.clone());
+                    let _host = networks.lock_host()?;
+                    bridge::down(&mut Netlink::open()?, &network, &networks.mark())
+                        .into_iter()
+                        .next()
+                        .map_or(Ok(()), Err)
+                }));
+            }
+            Owner::Machine(..) | Owner::Network(..) => {}
+        }
     }
     found
 }

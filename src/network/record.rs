@@ -38,6 +38,12 @@ pub struct Network {
 }
 
 impl Network {
+    /// What is known of a network from its bridge alone, its record being gone.
+    pub(super) fn gone(name: NetworkName, id: MachineId, bridge: String) -> Self {
+        let created = Timestamp::UNIX_EPOCH;
+        Self { schema: SCHEMA, name, id, created, bridge, ipv4: None, ipv6: None, internal: false }
+    }
+
     /// Its subnets, each with the gateway's address.
     pub fn subnets(&self) -> impl Iterator<Item = IpNet> {
         self.ipv4.map(IpNet::V4).into_iter().chain(self.ipv6.map(IpNet::V6))
