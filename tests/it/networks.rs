@@ -317,3 +317,60 @@ fn lab_mark(lab: &Lab, network: &str) -> String {
     let alias = link["ifalias"].as_str().unwrap().to_owned();
     alias.find(" @").map_or_else(String::new, |at| alias[at..].to_owned())
 }
+
+/// Fifty guests are more than two processors translate at once: no other story is beside this one.
+#[test]
+fn fifty_start_at_once_and_are_reached() {
+    let lab = Lab::alone("fiftyrun", Who::Root).with_store();
+    let net = network(&lab, "n", &[]);
+    let names: Vec<String> = (0..50).map(|n| lab.name(&format!("{n:02}"))).collect();
+    for name in &names {
+        let options = ["create", "-q", "--systemd", "-W", "--network", &net, "--name", name];
+        lab.kraft(options.into_iter().chain([guest("net-unikraft").as_str()])).ok();
+    }
+    let timed = |names: &[String]| {
+        let begun = std::time::Instant::now();
+        lab.kraft(std::iter::once("start").chain(names.iter().map(String::as_str))).ok();
+        begun.elapsed()
+    };
+    let (first, rest) = (timed(&names[..1]), timed(&names[1..]) / 49);
+    println!("the first start: {first:?}, each of the other 49: {rest:?}");
+    let machines = inspect(&lab, &net)["machines"].as_array().unwrap().clone();
+    for machine in &machines {
+        let address: IpAddr = machine["addresses"][0].as_str().unwrap().parse().unwrap();
+        assert!(get((address, 80), "/").starts_with("hello from "), "{address}");
+    }
+    assert_eq!(machines.len(), 50);
+    assert!(rest < first * 2, "a start among fifty takes {rest:?}, the first took {first:?}");
+    lab.kraft(["stop", "--all", "--force"]).ok();
+    assert_eq!(leaks::marked(&format!("kraft machine {}", lab.name(""))), Vec::<String>::new());
+    lab.kraft(["rm", "--all"]).ok();
+    lab.kraft(["net", "rm", &net]).ok();
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+/// Nothing is left of a start that fails half-way.
+#[test]
+fn without_tun_or_nft_nothing_is_left() {
+    let lab = Lab::alone("halfway", Who::Root).with_store();
+    let net = network(&lab, "n", &[]);
+    let mark = format!("kraft machine {}", lab.name(""));
+    let (tun, away) = ("/dev/net/tun", "/dev/net/away");
+    std::fs::rename(tun, away).unwrap();
+    let said = lab.start_guest("net-unikraft", "web", true, &["--network", &net, "-p", "7798:80"], &[]);
+    std::fs::rename(away, tun).unwrap();
+    let error = said.fails(125);
+    assert!(error.contains("cannot open /dev/net/tun"), "{error}");
+    assert_eq!(lab.leaks_of("web"), Vec::<String>::new());
+
+    // The packet filter refuses once the tap is there.
+    let broken = "#!/bin/sh\ncase \"$*\" in *list*) exec /usr/sbin/nft \"$@\" ;; esac\necho broken >&2\nexit 1\n";
+    let dir = lab.program("bin", "nft", broken);
+    let path = format!("{dir}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let (name, kernel) = (lab.name("web"), guest("net-unikraft"));
+    let run = ["run", "-d", "--network", &net, "-p", "7798:80", "--name", &name, &kernel];
+    let error = lab.kraft_with("PATH", &path, run).fails(125);
+    assert!(error.contains("broken"), "{error}");
+    assert_eq!(leaks::marked(&mark), Vec::<String>::new());
+    assert_eq!(lab.leaks_of("web"), Vec::<String>::new());
+}
