@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use super::mark::Owner;
 use super::netlink::Netlink;
 use super::networks::Networks;
-use super::{bridge, nft, switches, tap};
+use super::{bridge, nft, resolver, switches, tap};
 use crate::error::{Error, Result};
-use crate::machine::{IpConfig, Mac, NetworkName, Record};
+use crate::machine::{IpConfig, Mac, Manager, NetworkName, Record};
 use crate::store::Store;
 
 /// One interface, ready for the VMM.
@@ -53,6 +53,10 @@ pub fn connect(store: &Store, record: &Record) -> Result<Vec<Connection>> {
                     switches::for_loopback(&network)?;
                 }
             }
+            resolver::announce(store.paths(), &network.name, record, &attachment.ip)?;
+            if record.manager == Manager::Local {
+                serve_names(store, &network.name);
+            }
             link
         };
         let queue = tap::make(&mut netlink, record, index, &bridge, &mark)?;
@@ -69,6 +73,13 @@ pub fn connect(store: &Store, record: &Record) -> Result<Vec<Connection>> {
     Ok(connections)
 }
 
+/// The machines of a network find each other by name. One that cannot starts all the same.
+fn serve_names(store: &Store, network: &NetworkName) {
+    if let Err(error) = resolver::check().and_then(|()| resolver::ensure(store.paths(), network)) {
+        log::warn!("{error}{}", error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default());
+    }
+}
+
 /// Takes back what [`connect`] made, by the machine's marks. Gone already is a success.
 pub fn disconnect(store: &Store, record: &Record) -> Vec<Error> {
     let spec = &record.spec;
@@ -83,6 +94,10 @@ pub fn disconnect(store: &Store, record: &Record) -> Vec<Error> {
     let mut errors = Vec::new();
     if !spec.ports.is_empty() {
         errors.extend(nft::unpublish(&spec.name, record.id, &spec.ports).err());
+    }
+    for attachment in spec.networks.iter().filter(|attachment| !attachment.foreign) {
+        let withdrawn = attachment.network.parse().and_then(|name| resolver::withdraw(store.paths(), &name, record));
+        errors.extend(withdrawn.err());
     }
     let mark = networks.mark();
     let owner = Owner::Machine(spec.name.clone(), record.id);

@@ -10,6 +10,7 @@ use super::netlink::Netlink;
 use super::networks::Networks;
 use super::pool::{self, Taken};
 use super::record::{Network, SCHEMA};
+use super::resolver;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Mac, MachineId, MachineName, NetworkName};
 use crate::store::{self, Lock, Store};
@@ -189,6 +190,7 @@ fn take_away(networks: &Networks, network: &Network, _records: &Lock) -> Result<
     one_error(bridge::down(&mut Netlink::open()?, network, &networks.mark()), || {
         format!("cannot remove network {name}")
     })?;
+    resolver::forget(&networks.paths, name)?;
     networks.forget(name)
 }
 

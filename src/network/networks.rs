@@ -24,7 +24,7 @@ const HOST_LOCK: &str = ".network.lock";
 /// The networks of one scope.
 #[derive(Debug, Clone)]
 pub struct Networks {
-    paths: Paths,
+    pub(super) paths: Paths,
     dir: PathBuf,
 }
 

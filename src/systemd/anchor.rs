@@ -9,6 +9,7 @@ use super::failure::{Cause, Failure};
 use super::manager::{self, Interface, NewUnit, text};
 use super::property::{Origin, check_properties};
 use super::refused::Refused;
+use super::resolver;
 use super::service::SystemdService;
 use super::stop::STOP_LIMIT;
 use super::unit;
@@ -62,16 +63,25 @@ impl SystemdService {
     /// Makes the machine's units. What an earlier machine of that name left behind is removed for it.
     pub(super) fn anchor(&self, record: &Record, active: Active) -> Result<Anchored> {
         let mut refused = Refused::load(self.store.paths());
-        let (anchor, mut service) = unit::units(record, &paths::own_executable()?, self.store.paths())?;
+        let executable = paths::own_executable()?;
+        let (anchor, mut service) = unit::units(record, &executable, self.store.paths())?;
+        let resolvers = resolver::units(record, &executable, self.store.paths())?;
+        let mut missing = self.missing(&resolvers)?;
         service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
         let mut may_clear = true;
         let mut may_retry = true;
         loop {
-            match self.make(&anchor, &service, active) {
+            match self.make(&anchor, &service, &missing, active) {
                 Ok(ticket) => return Ok(Anchored::Made(ticket)),
                 Err(Failure { cause: Cause::Property(name), error }) => {
                     refuse(&mut service, &name, error)?;
                     refused.add(&name);
+                }
+                // Another machine on the network was quicker.
+                Err(Failure { cause: Cause::UnitExists, .. })
+                    if !missing.is_empty() && self.missing(&resolvers)?.len() < missing.len() =>
+                {
+                    missing = self.missing(&resolvers)?;
                 }
                 Err(Failure { cause: Cause::UnitExists, .. }) if may_clear => {
                     may_clear = false;
@@ -96,12 +106,19 @@ impl SystemdService {
         }
     }
 
-    fn make(&self, anchor: &NewUnit, service: &NewUnit, active: Active) -> Result<Ticket, Failure> {
+    fn make(
+        &self,
+        anchor: &NewUnit,
+        service: &NewUnit,
+        resolvers: &[&NewUnit],
+        active: Active,
+    ) -> Result<Ticket, Failure> {
         let (main, other) = match active {
             Active::Anchor => (anchor, service),
             Active::Machine => (service, anchor),
         };
-        let make = manager::start_transient(main, std::slice::from_ref(other));
+        let others: Vec<&NewUnit> = std::iter::once(other).chain(resolvers.iter().copied()).collect();
+        let make = manager::start_transient(main, &others);
         let mut manager = self.manager.borrow_mut();
         let ticket = manager.queue(make)?;
         manager.bus()?.peek(&ticket)?;

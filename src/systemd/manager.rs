@@ -150,7 +150,7 @@ pub(super) enum Interface {
 }
 
 /// The call that makes units: `main` becomes active, the others loaded.
-pub(super) fn start_transient(main: &NewUnit, others: &[NewUnit]) -> Call {
+pub(super) fn start_transient(main: &NewUnit, others: &[&NewUnit]) -> Call {
     let others: Vec<_> = others.iter().map(|unit| (unit.name.as_str(), values(&unit.properties))).collect();
     let body = (main.name.as_str(), "fail", values(&main.properties), others);
     method("StartTransientUnit", &body, format!("make unit {}", main.name))

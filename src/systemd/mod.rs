@@ -27,6 +27,7 @@ mod manager;
 mod property;
 mod records;
 mod refused;
+mod resolver;
 mod service;
 mod start;
 mod stop;

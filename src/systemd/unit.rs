@@ -18,6 +18,7 @@ use zbus::Variant;
 
 use super::manager::NewUnit;
 use super::property::{self, Property};
+use super::resolver;
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{MachineName, Record, RestartPolicy};
 use crate::paths::{Paths, Scope};
@@ -201,14 +202,12 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         optional("OOMPolicy", "kill"),
         optional("NoNewPrivileges", true),
     ];
-    let environment = paths.environment();
-    if !environment.is_empty() {
-        let assignments = environment
-            .iter()
-            .map(|(key, path)| utf8(path).map(|path| format!("{key}={path}")))
-            .collect::<Result<Vec<_>>>()?;
-        properties.push(required("Environment", assignments));
+    let resolvers = resolver::names(record);
+    if !resolvers.is_empty() {
+        properties.push(required("Wants", resolvers.clone()));
+        properties.push(required("After", resolvers));
     }
+    properties.extend(environment(paths)?);
     if record.spec.auto_remove {
         // Nobody is to look at it after its end: a failure is forgotten with it.
         properties.push(required("CollectMode", "inactive-or-failed"));
@@ -217,6 +216,16 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Prop
         properties.extend(property::parse(typed)?);
     }
     Ok(properties)
+}
+
+/// What a process of ours needs to find the directories that this one has.
+pub(super) fn environment(paths: &Paths) -> Result<Option<Property>> {
+    let variables = paths.environment();
+    if variables.is_empty() {
+        return Ok(None);
+    }
+    let assignments = variables.iter().map(|(key, path)| utf8(path).map(|path| format!("{key}={path}")));
+    Ok(Some(required("Environment", assignments.collect::<Result<Vec<_>>>()?)))
 }
 
 /// The runner's arguments. Root may have a user manager, too: then the scope is not the one that its uid stands for.
@@ -247,22 +256,22 @@ fn log_fields(record: &Record) -> Vec<Vec<u8>> {
 
 /// `a(sasb)`: a program with its arguments, none of which is expanded: `$$` stands for `$`. `ExecStartEx` has a flag for
 /// that, but systemd 252 writes a transient unit's under that name and cannot read it back at a daemon-reload.
-fn command(executable: &str, arguments: &[&str]) -> Vec<(String, Vec<String>, bool)> {
+pub(super) fn command(executable: &str, arguments: &[&str]) -> Vec<(String, Vec<String>, bool)> {
     let argv = std::iter::once(&executable).chain(arguments).map(|argument| argument.replace('$', "$$")).collect();
     vec![(executable.to_owned(), argv, false)]
 }
 
-fn utf8(path: &Path) -> Result<&str> {
+pub(super) fn utf8(path: &Path) -> Result<&str> {
     path.to_str()
         .ok_or_else(|| Error::new("not UTF-8, which D-Bus asks for"))
         .with_context(|| format!("cannot name {} in a unit", path.display()))
 }
 
-fn microseconds(time: Duration) -> u64 {
+pub(super) fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn required(name: &str, value: impl Into<Variant<'static>>) -> Property {
+pub(super) fn required(name: &str, value: impl Into<Variant<'static>>) -> Property {
     Property::own(name, value.into(), property::Origin::Required)
 }
 

@@ -5,6 +5,7 @@ mod inspect;
 mod ls;
 mod prune;
 mod rm;
+mod serve;
 mod up;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Verb {
     #[command(aliases = ["remove", "delete", "del"])]
     Rm(rm::RmArgs),
     Prune(prune::PruneArgs),
+    #[command(hide = true)]
+    Serve(serve::ServeArgs),
 }
 
 pub(crate) fn net(app: &App, args: &NetArgs) -> Outcome {
@@ -49,6 +52,7 @@ pub(crate) fn net(app: &App, args: &NetArgs) -> Outcome {
         Verb::Down(args) => up::down(app, args),
         Verb::Rm(args) => rm::rm(app, args),
         Verb::Prune(args) => prune::prune(app, args),
+        Verb::Serve(args) => serve::serve(app, args),
     }
 }
 

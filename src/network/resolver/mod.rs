@@ -26,7 +26,7 @@ use crate::machine::{IpConfig, NetworkName, Record};
 use crate::paths::{self, Paths};
 use crate::process;
 
-pub use serve::{End, serve};
+pub use serve::{End, serve, tell};
 
 /// The program that answers.
 const PROGRAM: &str = "dnsmasq";

@@ -54,12 +54,12 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
     let place = Place::of(paths, &network.name);
     names::make(&place)?;
     let Some(_lock) = lock(&place)? else {
-        notify(&network.name, "another process serves it");
+        tell(&network.name, "another process serves it");
         return Ok(());
     };
     if let Err(error) = super::check() {
         log::warn!("{error}{}", error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default());
-        notify(&network.name, "dnsmasq is not installed");
+        tell(&network.name, "dnsmasq is not installed");
         return Ok(());
     }
     let Some(gateway) = network.gateways().next() else { return Ok(()) };
@@ -130,8 +130,8 @@ fn watch(place: &Place) -> Result<Inotify> {
     Ok(inotify)
 }
 
-/// Who waits for this network need not any more.
-fn notify(network: &NetworkName, status: &str) {
+/// Tells the manager how it came out: who waits for the names of this network need not any more.
+pub fn tell(network: &NetworkName, status: &str) {
     let status = format!("names of network {network}: {status}");
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]) {
         log::debug!("cannot notify the manager: {error}");
@@ -235,7 +235,7 @@ impl Server<'_> {
         }
         if !self.told {
             self.told = true;
-            notify(&self.network.name, why);
+            tell(&self.network.name, why);
         }
         self.phase = Phase::Waiting(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -318,7 +318,7 @@ impl Server<'_> {
             }
             self.phase = Phase::Serving(life);
             self.told = true;
-            notify(&self.network.name, &format!("served at {}", self.gateway));
+            tell(&self.network.name, &format!("served at {}", self.gateway));
         }
     }
 }

@@ -1,0 +1,71 @@
+//! The units that answer for names of machines, one for each network: `kraft:net-NAME.service`.
+//!
+//! Each machine on the network wants it. That starts it with the first machine, however that is started, keeps it
+//! loaded for as long as there is a machine, and ends it with the last one that runs: it is stopped when unneeded. So
+//! nobody has to take it down, and a network that is removed leaves none.
+
+use std::path::Path;
+
+use super::manager::NewUnit;
+use super::service::SystemdService;
+use super::unit::{command, environment, microseconds, required, utf8};
+use crate::error::Result;
+use crate::machine::Record;
+use crate::paths::Paths;
+
+/// A machine does not wait longer than this for names to resolve.
+const START_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+const RESTART_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The units that a machine wants, by name.
+pub(super) fn names(record: &Record) -> Vec<String> {
+    networks(record).into_iter().map(|network| format!("kraft:net-{network}.service")).collect()
+}
+
+/// The networks of ours that a machine is on, each once.
+fn networks(record: &Record) -> Vec<&str> {
+    let ours = record.spec.networks.iter().filter(|attachment| !attachment.foreign);
+    let mut names: Vec<&str> = ours.map(|attachment| attachment.network.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The units that a machine wants, ready to be made.
+pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<NewUnit>> {
+    let names = names(record).into_iter().zip(networks(record));
+    names.map(|(name, network)| unit(name, network, utf8(executable)?, paths)).collect()
+}
+
+fn unit(name: String, network: &str, executable: &str, paths: &Paths) -> Result<NewUnit> {
+    let mut properties = vec![
+        required("Description", format!("Names of machines on network {network}")),
+        required("Type", "notify"),
+        required("NotifyAccess", "main"),
+        required("ExecStart", command(executable, &["net", "serve", network])),
+        required("KillMode", "mixed"),
+        required("Slice", "kraft.slice"),
+        required("TimeoutStartUSec", microseconds(START_LIMIT)),
+        required("Restart", "on-failure"),
+        required("RestartUSec", microseconds(RESTART_DELAY)),
+        required("StartLimitIntervalUSec", 0u64),
+        required("StopWhenUnneeded", true),
+        required("CollectMode", "inactive-or-failed"),
+        required("SyslogIdentifier", name.trim_end_matches(".service").to_owned()),
+    ];
+    properties.extend(environment(paths)?);
+    Ok(NewUnit { name, properties })
+}
+
+impl SystemdService {
+    /// Those of these units that are not there yet.
+    pub(super) fn missing<'a>(&self, units: &'a [NewUnit]) -> Result<Vec<&'a NewUnit>> {
+        if units.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+        let loaded = self.manager.borrow_mut().list(&names)?;
+        let is_loaded = |unit: &NewUnit| loaded.iter().any(|state| state.name == unit.name && state.load == "loaded");
+        Ok(units.iter().filter(|unit| !is_loaded(unit)).collect())
+    }
+}
