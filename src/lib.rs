@@ -15,3 +15,4 @@ pub mod runner;
 pub mod store;
 pub mod systemd;
 pub mod undo;
+pub mod volume;

@@ -11,6 +11,7 @@ use super::{Outcome, output};
 use crate::error::{Context as _, Error};
 use crate::paths::{Paths, Scope};
 use crate::store::Store;
+use crate::volume::Volumes;
 
 /// Print the completion script of a shell
 ///
@@ -59,6 +60,14 @@ pub(crate) fn machines() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         // Completion has nobody to tell of an error.
         let names = Paths::find(Scope::of_caller()).and_then(|paths| Store::new(paths).names()).unwrap_or_default();
+        names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
+    })
+}
+
+/// Completes names of volumes.
+pub(crate) fn volumes() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = Paths::find(Scope::of_caller()).and_then(|paths| Volumes::new(&paths).names()).unwrap_or_default();
         names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
     })
 }

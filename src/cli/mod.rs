@@ -25,6 +25,8 @@ mod start;
 mod stop;
 mod update;
 mod version;
+mod volume;
+mod volume_args;
 mod wait;
 
 use std::process::ExitCode;
@@ -89,6 +91,8 @@ enum Verb {
     #[command(alias = "event", after_help = "`kraft event` is the same.")]
     Events(events::EventsArgs),
     Version(version::VersionArgs),
+    #[command(aliases = ["vol", "volumes"], after_help = "`kraft vol` is the same.")]
+    Volume(volume::VolumeArgs),
     Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
     #[command(hide = true)]
@@ -134,6 +138,7 @@ pub fn main() -> Outcome {
         Verb::Logs(args) => logs::logs(&app, &args),
         Verb::Events(args) => events::events(&app, &args),
         Verb::Version(args) => version::version(&app, &args),
+        Verb::Volume(args) => volume::volume(&app, args),
         Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),
         Verb::Runner(args) => runner::runner(&app, &args, cli.log_level),

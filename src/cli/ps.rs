@@ -12,7 +12,7 @@ use super::app::App;
 use super::filter::Filter;
 use super::output::{self, Format};
 use crate::error::Result;
-use crate::machine::{MachineService as _, Manager, Port, State, View};
+use crate::machine::{MachineService as _, Manager, Mount, Port, State, View};
 
 /// List machines
 ///
@@ -63,6 +63,7 @@ struct Row {
     memory: Option<u64>,
     cpus: Option<u32>,
     ports: Vec<String>,
+    volumes: Vec<String>,
     plat: Option<String>,
     arch: Option<String>,
     manager: Option<Manager>,
@@ -94,6 +95,7 @@ impl From<&View> for Row {
             memory: spec.map(|spec| spec.memory.0),
             cpus: spec.map(|spec| spec.cpus),
             ports: spec.map_or_else(Vec::new, |spec| spec.ports.iter().map(Port::arrow).collect()),
+            volumes: spec.map_or_else(Vec::new, |spec| spec.volumes.iter().map(Mount::to_string).collect()),
             plat: spec.map(|spec| spec.platform.to_string()),
             arch: spec.map(|spec| spec.arch.to_string()),
             manager: record.map(|record| record.manager),
@@ -142,6 +144,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
             "MEM",
             "CPUS",
             "PORTS",
+            "VOLUMES",
             "PID",
             "MANAGER",
             "PLAT",
@@ -191,6 +194,7 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> 
         memory,
         row.cpus.map_or_else(String::new, |cpus| cpus.to_string()),
         row.ports.join(", "),
+        cut(row.volumes.join(", "), 32),
         row.pid.map_or_else(String::new, |pid| pid.to_string()),
         row.manager.map_or_else(String::new, |manager| manager.to_string()),
         platform,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::ValueParser;
 
+use super::app::App;
+use super::volume_args::{Held, VolumeArgs};
 use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
@@ -66,6 +68,9 @@ pub(crate) struct SpecArgs {
     /// Publish a port of the guest's on the host, or a range of them; may be repeated
     #[arg(short, long, visible_alias = "publish", value_name = "[HOST-IP:]HOST-PORT:PORT[/tcp|udp]")]
     port: Vec<String>,
+
+    #[command(flatten)]
+    volumes: VolumeArgs,
 
     /// Remove the machine when it ends
     #[arg(long)]
@@ -134,8 +139,9 @@ impl SpecArgs {
         if self.systemd { Manager::Systemd } else { Manager::Local }
     }
 
-    /// Checks everything and settles what was left open. Changes nothing.
-    pub(crate) fn into_spec(self) -> Result<Spec> {
+    /// Checks everything and settles what was left open. Changes nothing but for volumes that are missing and made,
+    /// last, and held until the machine is there.
+    pub(crate) fn into_spec(self, app: &App) -> Result<(Spec, Held<'_>)> {
         let wanted = self.arch;
         let kernel = image::kernel::inspect(&self.kernel, wanted)?;
         if let Some(initrd) = &self.initrd {
@@ -170,13 +176,14 @@ impl SpecArgs {
             labels: labels(&self.label)?,
             ports: ports(&self.port)?,
             networks: Vec::new(),
-            volumes: Vec::new(),
+            volumes: self.volumes.mounts(app)?,
         };
         if spec.auto_remove && spec.restart != RestartPolicy::No {
             return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
         }
         spec.validate()?;
-        Ok(spec)
+        let held = self.volumes.hold(app, &spec)?;
+        Ok((spec, held))
     }
 }
 

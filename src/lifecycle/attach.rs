@@ -4,10 +4,11 @@
 //! having been there when it was made: after a failed start, a normal end, a killed runner, or by `kraft doctor --fix`.
 
 use crate::error::{Error, Result};
-use crate::lifecycle::ports;
+use crate::lifecycle::{ports, shares};
 use crate::machine::{IpConfig, Record, Spec};
 use crate::platform::{Nic, NicBackend, Share};
 use crate::store::Store;
+use crate::volume::virtiofsd::Virtiofsd;
 
 /// What a VMM is handed: interfaces and shared directories, ready.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Attached {
     pub nics: Vec<Nic>,
     /// In the order in which the guest mounts them.
     pub shares: Vec<Share>,
+    /// The programs that serve some of them: they end with this value.
+    pub servers: Vec<Virtiofsd>,
 }
 
 /// Makes all that the machine needs. Nothing is left of it when that fails.
@@ -24,17 +27,18 @@ pub struct Attached {
 /// Names what could not be had.
 pub fn attach(store: &Store, record: &Record) -> Result<Attached> {
     ports::check(store, record)?;
-    try_attach(record).inspect_err(|_| {
+    try_attach(store, record).inspect_err(|_| {
         for error in detach(store, record) {
             log::warn!("{error}");
         }
     })
 }
 
-fn try_attach(record: &Record) -> Result<Attached> {
+fn try_attach(store: &Store, record: &Record) -> Result<Attached> {
     let spec = &record.spec;
     let mut attached = Attached::default();
     attached.nics.extend(user_nic(spec));
+    (attached.shares, attached.servers) = shares::open(store, spec)?;
     Ok(attached)
 }
 

@@ -204,11 +204,6 @@ impl Mount {
             None => self.source.display().to_string(),
         }
     }
-
-    /// How deep in the guest's tree it is mounted. What is deeper may be mounted on what is not.
-    pub fn depth(&self) -> usize {
-        self.target.split('/').filter(|component| !component.is_empty()).count()
-    }
 }
 
 /// As a person would write it: `html:/www:ro`.

@@ -110,6 +110,12 @@ impl Store {
         }
     }
 
+    /// What stands in a record that may not be readable as one.
+    pub fn record_text(&self, name: &MachineName) -> Option<String> {
+        let text = std::fs::read(self.directory(name).join(RECORD)).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// The names of all records, sorted, readable or not.
     ///
     /// # Errors
