@@ -166,7 +166,7 @@ fn inspect(app: &App, volumes: &Volumes, args: &InspectArgs) -> Outcome {
     for name in &args.volumes {
         match row(app, volumes, name) {
             Ok(row) => rows.push(row),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(error.with_kind(Kind::Failed)),
         }
     }
     errors.extend(output::value(args.output, &rows).err());
@@ -179,7 +179,8 @@ fn rm(app: &App, volumes: &Volumes, args: &RmArgs) -> Outcome {
     for name in &args.volumes {
         match volumes.remove(name, &app.store) {
             Err(error) if args.force && error.kind() == Kind::NotFound => {}
-            result => errors.extend(result.and_then(|()| output::line(name)).err()),
+            Err(error) => errors.push(error.with_kind(Kind::Failed)),
+            Ok(()) => errors.extend(output::line(name).err()),
         }
     }
     if errors.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(errors) }

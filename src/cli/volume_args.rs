@@ -59,7 +59,10 @@ impl Held<'_> {
         loop {
             match volumes.hold(name) {
                 Err(error) if error.kind() == Kind::NotFound => {}
-                result => return Ok(self.holds.push(result?)),
+                hold => {
+                    self.holds.push(hold?);
+                    return Ok(());
+                }
             }
             match volumes.create(name, mount.driver) {
                 // Another made it at this moment.

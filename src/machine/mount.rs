@@ -102,7 +102,7 @@ impl FromStr for MountRequest {
         };
         let mut request = Self {
             source: parse_source(source).map_err(|error| error.context(bad_volume(text)))?,
-            target: parse_target(target).map_err(|why| bad(why))?,
+            target: parse_target(target).map_err(bad)?,
             read_only: false,
             driver: None,
         };

@@ -102,7 +102,10 @@ impl Spec {
         }
         for (index, mount) in self.volumes.iter().enumerate() {
             if let Some(other) = self.volumes[..index].iter().find(|other| other.target == mount.target) {
-                return Err(Error::new(format!("volumes {other} and {mount} exclude each other: both are at {}", mount.target)));
+                return Err(Error::new(format!(
+                    "volumes {other} and {mount} exclude each other: both are at {}",
+                    mount.target
+                )));
             }
         }
         for text in self.kernel_args.iter().chain(&self.app_args) {

@@ -176,8 +176,7 @@ mod tests {
     impl Scratch {
         fn new(name: &str) -> Self {
             let root = std::env::temp_dir().join(format!("kraft-volumes-{name}-{}", std::process::id()));
-            let paths =
-                Paths { scope: Scope::User, state: root.join("s"), runtime: root.join("r"), overridden: true };
+            let paths = Paths { scope: Scope::User, state: root.join("s"), runtime: root.join("r"), overridden: true };
             Self(root, Volumes::new(&paths), Store::new(paths))
         }
     }

@@ -57,8 +57,8 @@ pub fn open_below(root: &Path, below: &Path, shown: &str, missing: Missing) -> R
                 result => result.with_context(|| format!("cannot make {shown}"))?,
             }
             so_far.push(name);
-            dir = openat2(&top, &so_far, HOW, Mode::empty(), beneath)
-                .map_err(|errno| because(errno, cannot(), below))?;
+            dir =
+                openat2(&top, &so_far, HOW, Mode::empty(), beneath).map_err(|errno| because(errno, cannot(), below))?;
         }
         return Ok(dir);
     }

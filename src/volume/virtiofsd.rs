@@ -4,6 +4,9 @@
 //! sandbox, the kernel kills it when the runner dies, systemd when the machine's unit ends, and it ends by itself when
 //! the VMM hangs up. Nothing has to be found and taken back later, with systemd or without.
 //!
+//! Root's is in a chroot of the directory, and drops what it does not need of root's rights; anybody else's has no more
+//! than that user. Namespaces of its own would need rights that the machine's sandbox is to take away.
+//!
 //! Its socket is made, connected and unlinked here before it starts, so there is nothing to wait for, and nobody else
 //! can connect to it.
 

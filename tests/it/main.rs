@@ -25,3 +25,4 @@ mod ports;
 mod stop;
 mod systemd;
 mod user;
+mod volumes;

@@ -312,16 +312,21 @@ mod tests {
     #[test]
     fn shared_directories() {
         let fd = || std::os::fd::OwnedFd::from(std::fs::File::open("Cargo.toml").unwrap());
-        let share = |tag: &str, read_only, backend| Share { tag: tag.into(), target: "/w,w".into(), read_only, backend };
-        let shares =
-            [share("fs1", true, ShareBackend::NineP { root: fd() }), share("fs2", false, ShareBackend::NineP { root: fd() })];
+        let share =
+            |tag: &str, read_only, backend| Share { tag: tag.into(), target: "/w,w".into(), read_only, backend };
+        let shares = [
+            share("fs1", true, ShareBackend::NineP { root: fd() }),
+            share("fs2", false, ShareBackend::NineP { root: fd() }),
+        ];
         let line = |shares: &[Share]| {
             let spec = spec(KernelKind::Linux);
             let inputs = Inputs { kernel: spec.kernel.path.clone(), initrd: None, monitor: 5, control: 6 };
             let argv = arguments(&spec, &choice(MachineType::Q35), &inputs, Devices { nics: &[], shares }).unwrap();
             argv.into_iter().map(|a| a.into_string().unwrap()).collect::<Vec<_>>().join(" ")
         };
-        let number = |share: &Share| Devices { nics: &[], shares: std::slice::from_ref(share) }.fds().next().unwrap().as_raw_fd();
+        let number = |share: &Share| {
+            Devices { nics: &[], shares: std::slice::from_ref(share) }.fds().next().unwrap().as_raw_fd()
+        };
         let expected = format!(
             "-fsdev local,id=fs1,path=/proc/self/fd/{},security_model=none,multidevs=remap,readonly=on \
              -device virtio-9p-pci,fsdev=fs1,mount_tag=fs1 \
