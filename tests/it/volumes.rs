@@ -304,7 +304,7 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
     assert_eq!(pids.len(), 2, "{pids:?}");
     crate::lab::kill(pids[0].into(), nix::sys::signal::Signal::SIGKILL);
     let event = lab.until_event("web", "die", 1);
-    assert!(event["detail"].as_str().unwrap_or_default().contains("virtiofsd of"), "{event}");
+    assert!(event["exit"]["detail"].as_str().unwrap_or_default().contains("virtiofsd of"), "{event}");
     assert!(process_ends(pids[1], DEADLINE));
     assert_eq!(lab.state_of("web"), "errored");
 
