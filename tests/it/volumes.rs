@@ -69,7 +69,7 @@ impl<'a> Linux<'a> {
         let (publish, initrd) = (format!("127.0.0.1:{port}:80"), guest("linux.cpio"));
         let mut all = vec!["-M", "192Mi", "--initrd", &initrd, "-p", &publish];
         all.extend(options);
-        lab.start_guest("linux", short, keeper == Keeper::Systemd, &all, &["console=ttyS0"]).ok();
+        lab.start_guest("linux", short, keeper == Keeper::Systemd, &all, &["console=ttyS0", "quiet"]).ok();
         lab.until_console(short, "guest: ready");
         Self { lab, short, port }
     }
@@ -96,11 +96,6 @@ impl<'a> Linux<'a> {
     }
 }
 
-/// What the guest is told of a mount.
-fn word(tag: &str, target: &str) -> String {
-    format!("--kernel-arg=systemd.mount-extra={tag}:{target}:9p:trans=virtio,version=9p2000.L")
-}
-
 fn volume_names(lab: &Lab) -> Vec<String> {
     lab.kraft(["volume", "ls", "-q"]).ok().lines().map(str::to_owned).collect()
 }
@@ -121,10 +116,7 @@ fn both_sides_see_changes_at_once(keeper: Keeper) {
     volume(&lab, ["rm", "-f", &named]).ok();
     // The one inside another comes first here, and is mounted after it all the same.
     let (inside, at, read_only) = (format!("{named}:/www/data"), html.volume("/www"), fixed.volume("/fixed:ro"));
-    let words = [word("fs2", "/www"), word("fs1", "/www/data"), word("fs3", "/fixed")];
-    let mut options = vec!["-v", &inside, "-v", &at, "-v", &read_only];
-    options.extend(words.iter().map(String::as_str));
-    let linux = Linux::start(keeper, &lab, "web", &options);
+    let linux = Linux::start(keeper, &lab, "web", &["-v", &inside, "-v", &at, "-v", &read_only]);
 
     // The root is the initrd's, with the volumes in it.
     linux.ok("test -e /init && grep -q ' /www 9p ' /proc/mounts && grep -q ' /www/data 9p ' /proc/mounts");
@@ -178,7 +170,7 @@ fn both_sides_see_changes_at_once(keeper: Keeper) {
 
 fn create(keeper: Keeper, lab: &Lab, short: &str, options: &[&str]) -> Said {
     let (name, tiny) = (lab.name(short), guest("tiny"));
-    let mut args = vec!["create", "--name", &name];
+    let mut args = vec!["create", "--dialect", "linux", "--name", &name];
     args.extend((keeper == Keeper::Systemd).then_some("--systemd"));
     args.extend(options);
     args.push(&tiny);
@@ -247,7 +239,9 @@ fn twenty_machines_share_one(keeper: Keeper) {
     // All at once: one of them makes the volume.
     std::thread::scope(|scope| {
         for short in &names {
-            scope.spawn(|| lab.start_tiny(short, keeper == Keeper::Systemd, &["-v", &at], &[]).ok());
+            scope.spawn(|| {
+                lab.start_tiny(short, keeper == Keeper::Systemd, &["--dialect", "linux", "-v", &at], &[]).ok()
+            });
         }
     });
     let shown: Value = serde_json::from_str(&volume(&lab, ["inspect", &name]).ok()).unwrap();
@@ -263,7 +257,7 @@ fn a_full_volume_is_the_guest_s_to_see(keeper: Keeper) {
     let dir = Dir::new(&lab, "small");
     let small = dir.0.to_str().unwrap();
     lab.call("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", small]).ok();
-    let linux = Linux::start(keeper, &lab, "web", &["-v", &dir.volume("/w"), &word("fs1", "/w")]);
+    let linux = Linux::start(keeper, &lab, "web", &["-v", &dir.volume("/w")]);
     let (status, said) = linux.sh("dd if=/dev/zero of=/w/big bs=64k count=64");
     assert!(status != 0 && said.contains("No space left on device"), "{status}: {said}");
     linux.ok("rm /w/big; echo fits >/w/small");
@@ -278,7 +272,8 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
     if !Path::new("/usr/libexec/virtiofsd").exists() && Path::new("/usr/lib/qemu/virtiofsd").exists() {
         let at = Dir::new(&lab, "dir").volume("/w:virtiofs");
         let systemd = keeper == Keeper::Systemd;
-        let (error, hint) = lab.start_tiny("m", systemd, &["-v", &at, "--mkdir"], &[]).fails_with_hint(126);
+        let (error, hint) =
+            lab.start_tiny("m", systemd, &["--dialect", "linux", "-v", &at, "--mkdir"], &[]).fails_with_hint(126);
         assert!(error.ends_with(": virtiofsd is not installed") && hint.contains("leave out"), "{error} {hint}");
         crate::skip!("there is only the virtiofsd of QEMU 7, which is another program");
     }
@@ -286,9 +281,7 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
     dir.write("file", "one");
     fixed.write("kept", "as it was");
     let (at, read_only) = (dir.volume("/w:virtiofs"), fixed.volume("/fixed:ro,virtiofs"));
-    let word = |tag: &str, target: &str| format!("--kernel-arg=systemd.mount-extra={tag}:{target}:virtiofs");
-    let options = ["-v", &at, "-v", &read_only, &word("fs1", "/w"), &word("fs2", "/fixed")];
-    let linux = Linux::start(keeper, &lab, "web", &options);
+    let linux = Linux::start(keeper, &lab, "web", &["-v", &at, "-v", &read_only]);
     dir.write("file", "two");
     assert_eq!(linux.ok("cat /w/file; echo guest >/w/mine; ln -s mine /w/link"), "two");
     assert_eq!((dir.read("mine"), dir.read("link")), ("guest\n".into(), "guest\n".into()));
@@ -306,6 +299,7 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
     let event = lab.until_event("web", "die", 1);
     assert!(event["exit"]["detail"].as_str().unwrap_or_default().contains("virtiofsd of"), "{event}");
     assert!(process_ends(pids[1], DEADLINE));
+    assert_eq!(lab.kraft(["wait", &lab.name("web")]).code, 134);
     assert_eq!(lab.state_of("web"), "errored");
 
     // A runner that is killed takes them with it, too; and a stop is no failure.
@@ -318,6 +312,7 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
         assert!(process_ends(pid, DEADLINE));
     }
     lab.until_event("web", "die", 2);
+    assert_eq!(lab.kraft(["wait", &lab.name("web")]).code, 137);
     lab.kraft(["start", &lab.name("web")]).ok();
     lab.kraft(["stop", &lab.name("web")]).ok();
     assert_eq!(lab.state_of("web"), "exited");
@@ -351,7 +346,7 @@ fn named_volumes_are_made_listed_and_removed() {
     let tiny = guest("tiny");
     let name = lab.name("m");
     let create = |volumes: &[&str]| {
-        let mut args = vec!["create", "-q", "--name", &name];
+        let mut args = vec!["create", "-q", "--dialect", "linux", "--name", &name];
         args.extend(volumes.iter().flat_map(|volume| ["-v", volume]));
         args.push(&tiny);
         lab.kraft(args)
@@ -385,9 +380,8 @@ fn a_user_s_volume_needs_no_root() {
     volume(&lab, ["rm", "-f", &name]).ok();
     let [port] = free_ports();
     let (publish, initrd, at) = (format!("127.0.0.1:{port}:80"), guest("linux.cpio"), format!("{name}:/w"));
-    let word = word("fs1", "/w");
-    let options = ["-M", "192Mi", "--initrd", &initrd, "-p", &publish, "-v", &at, &word];
-    lab.start_guest("linux", "m", true, &options, &["console=ttyS0"]).ok();
+    let options = ["-M", "192Mi", "--initrd", &initrd, "-p", &publish, "-v", &at];
+    lab.start_guest("linux", "m", true, &options, &["console=ttyS0", "quiet"]).ok();
     lab.until_console("m", "guest: ready");
     let linux = Linux { lab: &lab, short: "m", port };
     linux
