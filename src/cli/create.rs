@@ -26,6 +26,9 @@ pub(crate) fn create(app: &App, args: CreateArgs) -> Outcome {
 /// Creates the machine and returns its name.
 pub(crate) fn create_one(app: &App, args: SpecArgs) -> Result<crate::machine::MachineName> {
     let manager = args.manager();
-    let record = Store::new_record(args.into_spec(app)?, manager)?;
-    app.service(manager).create(record).map(|view| view.name)
+    let (spec, volumes) = args.into_spec(app)?;
+    let record = Store::new_record(spec, manager)?;
+    let name = app.service(manager).create(record).map(|view| view.name)?;
+    volumes.keep();
+    Ok(name)
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::app::App;
 use super::follow::{self, End};
 use super::spec_args::SpecArgs;
+use super::volume_args::Held;
 use super::{Outcome, output};
 use crate::error::{Error, Result};
 use crate::lifecycle::{self, EventKind, EventLog};
@@ -48,23 +49,26 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     let RunArgs { spec, detach, no_start, wait, quiet } = args;
     let manager = spec.manager();
-    let record = Store::new_record(spec.into_spec(app)?, manager)?;
+    let (spec, volumes) = spec.into_spec(app)?;
+    let record = Store::new_record(spec, manager)?;
     let name = record.spec.name.clone();
     let say_name = || if quiet { Ok(()) } else { output::line(&name) };
 
     if no_start {
         app.service(manager).create(record)?;
+        volumes.keep();
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
     lifecycle::ports::check(&app.store, &record)?;
     if manager == Manager::Local && !detach && !wait {
-        return foreground(app, record);
+        return foreground(app, record, volumes);
     }
     let remove = record.spec.auto_remove;
     let service = app.service(manager);
     if detach {
         service.create_and_start(record)?;
+        volumes.keep();
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -74,6 +78,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         service.create_and_start(record)?;
         None
     };
+    volumes.keep();
     let end = if wait { follow::quietly(app, manager, &name) } else { follow::console(app, manager, &name) }?;
     match end {
         End::Ended(exit) => {
@@ -107,7 +112,7 @@ fn create_claim_and_start(app: &App, service: &dyn MachineService, record: Recor
 }
 
 /// Runs the machine in this process, its console on our standard output.
-fn foreground(app: &App, record: Record) -> Result<ExitCode> {
+fn foreground(app: &App, record: Record, volumes: Held<'_>) -> Result<ExitCode> {
     let name = record.spec.name.clone();
     let remove = record.spec.auto_remove;
     let service = app.local();
@@ -116,6 +121,9 @@ fn foreground(app: &App, record: Record) -> Result<ExitCode> {
     let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
     if remove || never_ran {
         remove_after(&service, app, &name, &record);
+    }
+    if !never_ran {
+        volumes.keep();
     }
     let exit = outcome?;
     if exit.reason == crate::machine::Reason::StartFailed {

@@ -10,6 +10,7 @@ use clap::Args;
 use clap::builder::ValueParser;
 
 use super::app::App;
+use super::volume_args::{Held, VolumeArgs};
 use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
@@ -84,6 +85,9 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "MAC", requires = "network")]
     mac: Option<Mac>,
 
+    #[command(flatten)]
+    volumes: VolumeArgs,
+
     /// Remove the machine when it ends
     #[arg(long)]
     pub(crate) rm: bool,
@@ -151,8 +155,9 @@ impl SpecArgs {
         if self.systemd { Manager::Systemd } else { Manager::Local }
     }
 
-    /// Checks everything and settles what was left open. Changes nothing.
-    pub(crate) fn into_spec(self, app: &App) -> Result<Spec> {
+    /// Checks everything and settles what was left open. Changes nothing but for volumes that are missing and made,
+    /// last, and held until the machine is there.
+    pub(crate) fn into_spec(self, app: &App) -> Result<(Spec, Held<'_>)> {
         let networks = attachments(app, self.network, self.ip, self.mac)?;
         let wanted = self.arch;
         let kernel = image::kernel::inspect(&self.kernel, wanted)?;
@@ -188,13 +193,14 @@ impl SpecArgs {
             labels: labels(&self.label)?,
             ports: ports(&self.port)?,
             networks,
-            volumes: Vec::new(),
+            volumes: self.volumes.mounts(app)?,
         };
         if spec.auto_remove && spec.restart != RestartPolicy::No {
             return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
         }
         spec.validate()?;
-        Ok(spec)
+        let held = self.volumes.hold(app, &spec)?;
+        Ok((spec, held))
     }
 }
 

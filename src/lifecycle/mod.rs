@@ -7,6 +7,7 @@ mod events;
 mod finish;
 mod listener;
 pub mod ports;
+pub mod shares;
 mod stopping;
 mod sweep;
 

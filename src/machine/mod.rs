@@ -14,7 +14,7 @@ mod state;
 mod status;
 
 pub use attachment::{Attachment, IpConfig, Mac, NetworkName};
-pub use mount::Mount;
+pub use mount::{Mount, MountRequest, MountSource, VolumeName};
 pub use name::{MachineId, MachineName, Selector};
 pub use port::Port;
 pub use quantity::{Bytes, Duration, parse_duration};

@@ -100,6 +100,14 @@ impl Spec {
                 return Err(Error::new(format!("ports {other} and {port} exclude each other")));
             }
         }
+        for (index, mount) in self.volumes.iter().enumerate() {
+            if let Some(other) = self.volumes[..index].iter().find(|other| other.target == mount.target) {
+                return Err(Error::new(format!(
+                    "volumes {other} and {mount} exclude each other: both are at {}",
+                    mount.target
+                )));
+            }
+        }
         for text in self.kernel_args.iter().chain(&self.app_args) {
             if text.contains(['\0', '\n']) {
                 return Err(Error::new(format!("bad argument '{}': it holds a NUL or a newline", text.escape_debug())));

@@ -27,3 +27,4 @@ mod published;
 mod stop;
 mod systemd;
 mod user;
+mod volumes;
