@@ -2,6 +2,7 @@
 //! ([`Status`]), and what all of that is called ([`State`]). No I/O here, but for the trait [`MachineService`] that
 //! says what can be done with machines and is carried out elsewhere.
 
+mod digest;
 mod name;
 mod quantity;
 mod restart;
@@ -10,6 +11,7 @@ mod spec;
 mod state;
 mod status;
 
+pub use digest::Digest;
 pub use name::{MachineId, MachineName, Selector};
 pub use quantity::{Bytes, Duration, parse_duration};
 pub use restart::RestartPolicy;

@@ -47,7 +47,9 @@ impl Claim {
             };
             let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
-                Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, name)?,
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                    wait(file, FlockArg::LockExclusive).with_context(cannot)?
+                }
                 Err((_, errno)) => return Err(errno).with_context(cannot),
             };
             // Whoever had it may have removed the machine, or removed it and made another of that name.
@@ -60,19 +62,28 @@ impl Claim {
 }
 
 /// Blocks in the kernel until the lock is free. flock has no deadline of its own, so a thread waits in our place; it
-/// ends with the process if the deadline passes.
-fn wait(file: File, name: &MachineName) -> Result<Flock<File>> {
+/// ends with the process if the deadline passes, which is an error.
+fn wait(file: File, how: FlockArg) -> Result<Flock<File>> {
     let (done, outcome) = mpsc::channel();
     std::thread::spawn(move || {
         // The receiver is gone after the deadline: then nobody wants the lock, and it is let go here.
-        let _ = done.send(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno));
+        let _ = done.send(Flock::lock(file, how).map_err(|(_, errno)| errno));
     });
     match outcome.recv_timeout(DEADLINE) {
-        Ok(lock) => lock.with_context(|| format!("cannot lock machine {name}")),
+        Ok(lock) => lock.context("cannot lock it"),
         Err(_) => Err(Error::of(
             Kind::Timeout,
-            format!("machine {name} is busy: another kraft has been changing it for {} s", DEADLINE.as_secs()),
+            format!("it is busy: another kraft has been changing it for {} s", DEADLINE.as_secs()),
         )),
+    }
+}
+
+/// Locks a file together with others who do so, waiting for who has it alone.
+pub(super) fn share(file: File) -> Result<Flock<File>> {
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, FlockArg::LockShared),
+        Err((_, errno)) => Err(errno).context("cannot lock it"),
     }
 }
 

@@ -6,6 +6,7 @@
 //! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
 //! STATE/machines/NAME/runner.log       what the runner said, with the local manager
 //! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
+//! STATE/machines/NAME/rootfs.cpio      the root file system, if kraft made it
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
@@ -22,6 +23,7 @@
 
 mod claim;
 mod file;
+mod rootfs;
 mod runtime;
 
 use std::fs::File;
@@ -33,6 +35,7 @@ use serde::Deserialize;
 
 pub use claim::Claim;
 pub use file::replace as replace_file;
+pub use rootfs::{NewRootfs, RootfsCache};
 pub use runtime::{RunnerLock, StopRequest};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -89,13 +92,12 @@ impl Store {
         std::fs::create_dir_all(&self.machines)
             .with_context(|| format!("cannot make {}", self.machines.display()))
             .with_context(cannot)?;
-        if self.directory(name).exists() {
-            return Err(taken(name));
-        }
+        self.check_free(name)?;
         self.sweep_leftovers();
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
         let (staging, _lock) = self.stage().with_context(cannot)?;
-        let filled = file::replace(&staging.join(RECORD), text.as_bytes());
+        let rootfs = record.spec.rootfs_digest.map_or(Ok(()), |digest| self.take_rootfs(digest, &staging));
+        let filled = rootfs.and_then(|()| file::replace(&staging.join(RECORD), text.as_bytes()));
         let moved = filled.and_then(|()| {
             match rustix::fs::renameat_with(
                 rustix::fs::CWD,
@@ -114,6 +116,14 @@ impl Store {
             return Err(if error.kind() == Kind::Conflict { error } else { error.context(cannot()) });
         }
         file::sync_dir(&self.machines).with_context(cannot)
+    }
+
+    /// Looks whether a name is free, before anything is done for a machine that would have it.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when it is taken.
+    pub fn check_free(&self, name: &MachineName) -> Result<()> {
+        if self.directory(name).exists() { Err(taken(name)) } else { Ok(()) }
     }
 
     /// Reads one record.
@@ -220,6 +230,7 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             result => result.with_context(cannot)?,
         }
+        self.sweep_rootfs();
         file::sync_dir(&self.machines).with_context(cannot)
     }
 
@@ -289,6 +300,7 @@ impl Store {
                 log::debug!("cannot remove {}: {error}", entry.path().display());
             }
         }
+        self.sweep_rootfs();
     }
 }
 
