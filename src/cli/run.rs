@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::app::App;
 use super::follow::{self, End};
-use super::spec_args::SpecArgs;
+use super::spec_args::{NewMachine, SpecArgs};
 use super::{Outcome, output};
 use crate::error::{Error, Result};
 use crate::lifecycle::{EventKind, EventLog};
 use crate::machine::{MachineName, MachineService, Manager, Record};
 use crate::runner::{self, ConsoleMode};
-use crate::store::{Claim, Store};
+use crate::store::{Claim, RootfsCache};
 
 /// Create and start a machine
 ///
@@ -48,7 +48,7 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     let RunArgs { spec, detach, no_start, wait, quiet } = args;
     let manager = spec.manager();
-    let record = Store::new_record(spec.into_spec()?, manager)?;
+    let NewMachine { record, held } = spec.into_record(&app.store)?;
     let name = record.spec.name.clone();
     let say_name = || if quiet { Ok(()) } else { output::line(&name) };
 
@@ -58,7 +58,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if manager == Manager::Local && !detach && !wait {
-        return foreground(app, record);
+        return foreground(app, record, held);
     }
     let remove = record.spec.auto_remove;
     let service = app.service(manager);
@@ -73,6 +73,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         service.create_and_start(record)?;
         None
     };
+    drop(held);
     let end = if wait { follow::quietly(app, manager, &name) } else { follow::console(app, manager, &name) }?;
     match end {
         End::Ended(exit) => {
@@ -106,11 +107,12 @@ fn create_claim_and_start(app: &App, service: &dyn MachineService, record: Recor
 }
 
 /// Runs the machine in this process, its console on our standard output.
-fn foreground(app: &App, record: Record) -> Result<ExitCode> {
+fn foreground(app: &App, record: Record, held: Option<RootfsCache>) -> Result<ExitCode> {
     let name = record.spec.name.clone();
     let remove = record.spec.auto_remove;
     let service = app.local();
     service.create(record.clone())?;
+    drop(held);
     let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow, Duration::ZERO);
     let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
     if remove || never_ran {

@@ -10,10 +10,13 @@ use clap::builder::ValueParser;
 use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
+use crate::image::rootfs::{self, Compression};
 use crate::machine::{
-    Accel, Arch, Bytes, Kernel, MachineName, MachineType, Manager, Platform, RestartPolicy, Spec, parse_duration,
+    Accel, Arch, Bytes, Kernel, MachineName, MachineType, Manager, Platform, Record, RestartPolicy, Spec,
+    parse_duration,
 };
 use crate::paths;
+use crate::store::{RootfsCache, Store};
 use crate::systemd;
 
 /// The restart policies, as completion offers them.
@@ -58,9 +61,13 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
 
-    /// The initial RAM disk, a CPIO archive
-    #[arg(short, long, visible_alias = "rootfs", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    initrd: Option<PathBuf>,
+    /// The root file system: a directory or a tar archive, which becomes a RAM disk, or a RAM disk, a CPIO archive
+    #[arg(short = 'i', long, visible_alias = "initrd", value_name = "DIR|FILE", value_hint = clap::ValueHint::AnyPath)]
+    rootfs: Option<PathBuf>,
+
+    /// Compress the RAM disk that a directory or a tar archive becomes, for a kernel that can undo it
+    #[arg(long, value_name = "none|gzip|zstd", default_value = "none", add = complete::words(&Compression::WORDS))]
+    rootfs_compress: Compression,
 
     /// Remove the machine when it ends
     #[arg(long)]
@@ -113,13 +120,32 @@ impl SpecArgs {
         if self.systemd { Manager::Systemd } else { Manager::Local }
     }
 
-    /// Checks everything and settles what was left open. Changes nothing.
-    pub(crate) fn into_spec(self) -> Result<Spec> {
+    /// The record that the machine is to have. Everything is checked and settled before anything is made.
+    pub(crate) fn into_record(self, store: &Store) -> Result<NewMachine> {
+        let manager = self.manager();
+        let (mut spec, rootfs) = self.into_spec()?;
+        store.check_free(&spec.name)?;
+        let made = rootfs.map_or(Ok(None), |source| source.prepare(store))?;
+        let held = made.map(|(digest, cache)| {
+            spec.initrd = Some(store.own_rootfs(&spec.name));
+            spec.rootfs_digest = Some(digest);
+            cache
+        });
+        Ok(NewMachine { record: Store::new_record(spec, manager)?, held })
+    }
+
+    /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
+    fn into_spec(self) -> Result<(Spec, Option<rootfs::Source>)> {
         let wanted = self.arch;
         let kernel = image::kernel::inspect(&self.kernel, wanted)?;
-        if let Some(initrd) = &self.initrd {
-            image::initrd::inspect(initrd)?;
-        }
+        let rootfs = self.rootfs.as_deref().map(paths::absolute).transpose()?;
+        let source = self.rootfs.as_deref().map(|source| {
+            let epoch = paths::environment_variable("SOURCE_DATE_EPOCH");
+            let epoch = epoch.map(|epoch| epoch.to_string_lossy().into_owned());
+            let compression = self.rootfs_compress;
+            rootfs::Wanted { source, compression, kernel: kernel.kind, epoch }.check()
+        });
+        let source = source.transpose()?;
         systemd::check_properties(&self.property)?;
         if let Some(slice) = &self.slice {
             systemd::check_slice(slice)?;
@@ -140,7 +166,10 @@ impl SpecArgs {
             cpus: self.cpus,
             accel: if self.disable_acceleration { Accel::Tcg } else { self.accel },
             machine_type: self.machine,
-            initrd: self.initrd.as_deref().map(paths::absolute).transpose()?,
+            // That of what is made into one is known when it is.
+            initrd: rootfs.clone(),
+            rootfs,
+            rootfs_digest: None,
             stop_timeout_ms: u64::try_from(self.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             restart: self.restart,
             auto_remove: self.rm,
@@ -152,8 +181,16 @@ impl SpecArgs {
             return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
         }
         spec.validate()?;
-        Ok(spec)
+        Ok((spec, source))
     }
+}
+
+/// A machine that is about to be created.
+#[derive(Debug)]
+pub(crate) struct NewMachine {
+    pub(crate) record: Record,
+    /// Keeps what was made for it until it has it: to be held until it is created, and no longer.
+    pub(crate) held: Option<RootfsCache>,
 }
 
 /// Reads `KEY=VALUE` labels.
