@@ -12,6 +12,7 @@
 
 mod keeper;
 mod lab;
+mod small;
 mod talk;
 
 mod ends;
@@ -19,6 +20,7 @@ mod faults;
 mod killed;
 mod local;
 mod many;
+mod rootfs;
 mod stop;
 mod systemd;
 mod user;

@@ -106,13 +106,12 @@ fn insert(members: &mut BTreeMap<Name, Member>, names: &mut Vec<u32>, raw: Raw) 
     let Some(name) = name_of(&raw.path)? else {
         return if raw.kind.is_dir() { Ok(()) } else { Err(Error::new("it takes the place of the root")) };
     };
-    let is_new = !members.contains_key(&name);
     let member = match raw.kind {
         EntryType::Link => link(members, names, &raw)?,
         _ => own(names, raw)?,
     };
-    let was_directory = members.get(&name).is_some_and(|old| old.meta.kind == Kind::Directory);
-    if !is_new && !(was_directory && member.meta.kind == Kind::Directory) {
+    let is_directory = |member: &Member| member.meta.kind == Kind::Directory;
+    if members.get(&name).is_some_and(|old| !(is_directory(old) && is_directory(&member))) {
         return Err(Error::new("it is in the archive twice"));
     }
     let meta = Meta { path: path(&name), ..member.meta };
