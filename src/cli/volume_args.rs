@@ -11,7 +11,7 @@ use crate::store::Hold;
 use crate::volume::{Missing, Volumes};
 
 /// What a machine sees of the host's directories.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct VolumeArgs {
     /// Show a directory of the host's (a path that begins with / or .) or a named volume, or a directory in one, to the
     /// guest; may be repeated

@@ -6,6 +6,7 @@
 //! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
 //! STATE/machines/NAME/runner.log       what the runner said, with the local manager
 //! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
+//! STATE/machines/NAME/rootfs.cpio      the root file system, if kraft made it
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
@@ -23,6 +24,7 @@
 mod claim;
 mod file;
 mod lock;
+mod rootfs;
 mod runtime;
 mod shelf;
 
@@ -34,6 +36,7 @@ use serde::Deserialize;
 pub use claim::Claim;
 pub use file::replace as replace_file;
 pub use lock::Lock;
+pub use rootfs::{NewRootfs, RootfsCache};
 pub use runtime::{RunnerLock, StopRequest};
 pub use shelf::{Hold, Sharing, Shelf};
 
@@ -89,12 +92,22 @@ impl Store {
         let name = &record.spec.name;
         let cannot = || format!("cannot create machine {name}");
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
-        self.shelf.put(name, |dir| file::replace(&dir.join(RECORD), text.as_bytes())).map_err(|error| {
-            match error.kind() {
-                Kind::Conflict => taken(name),
-                _ => error.context(cannot()),
-            }
+        let fill = |dir: &Path| {
+            record.spec.rootfs_digest.map_or(Ok(()), |digest| self.take_rootfs(digest, dir))?;
+            file::replace(&dir.join(RECORD), text.as_bytes())
+        };
+        self.shelf.put(name, fill).map_err(|error| match error.kind() {
+            Kind::Conflict => taken(name),
+            _ => error.context(cannot()),
         })
+    }
+
+    /// Looks whether a name is free, before anything is done for a machine that would have it.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when it is taken.
+    pub fn check_free(&self, name: &MachineName) -> Result<()> {
+        if self.directory(name).exists() { Err(taken(name)) } else { Ok(()) }
     }
 
     /// Reads one record.
@@ -189,7 +202,9 @@ impl Store {
         let cannot = || format!("cannot remove the record of {name}");
         // First, as nothing leads here once the record is gone. A runner makes it again, but none can start now.
         self.remove_runtime(name).with_context(cannot)?;
-        self.shelf.take(name).with_context(cannot)
+        self.shelf.take(name).with_context(cannot)?;
+        self.sweep_rootfs();
+        Ok(())
     }
 
     /// How the machine ended the last time.
@@ -227,6 +242,7 @@ impl Store {
     /// Removes what killed creators and removers left behind. What is held is still in use.
     pub fn sweep_leftovers(&self) {
         self.shelf.sweep();
+        self.sweep_rootfs();
     }
 }
 

@@ -18,7 +18,8 @@ use super::{claim, file, random};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::MachineId;
 
-const NEW: &str = ".new-";
+/// How what is being made is called until it is there.
+pub(super) const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
 
 /// Such a directory.

@@ -12,6 +12,7 @@
 
 mod keeper;
 mod lab;
+mod small;
 mod talk;
 mod wire;
 
@@ -24,6 +25,7 @@ mod many;
 mod netns;
 mod ports;
 mod published;
+mod rootfs;
 mod stop;
 mod systemd;
 mod user;
