@@ -24,7 +24,7 @@ fn network(name: &str, bridge: &str, ipv4: &str, ipv6: Option<&str>, internal: b
 
 fn machine(name: &str, id: u8, ports: &[&str]) -> Record {
     let spec = Spec {
-        kernel: Kernel::new("/srv/web.elf".into(), KernelKind::Unikraft),
+        kernel: Kernel::new("/srv/web.elf", KernelKind::Unikraft),
         ports: ports.iter().flat_map(|text| Port::parse(text).unwrap()).collect(),
         ..Spec::example(name)
     };
