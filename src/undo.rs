@@ -1,4 +1,5 @@
-//! A stack of steps to take back: each act pushes its undo, `commit` forgets them all.
+//! A stack of steps to take back: each act pushes its undo, `commit` forgets them all; and [`Orphan`]s, which nobody is
+//! left to take back.
 
 use std::fmt;
 
@@ -24,6 +25,38 @@ impl<'a> Undo<'a> {
     /// Everything worked: nothing is taken back.
     pub fn commit(mut self) {
         self.steps.clear();
+    }
+}
+
+/// Something of kraft's whose owner is gone, and how to take it away.
+pub struct Orphan {
+    what: String,
+    step: Step<'static>,
+}
+
+impl Orphan {
+    /// `what` names it for a person: what it is, and whose it was. `step` looks again whether that is still so.
+    pub fn new(what: impl Into<String>, step: impl FnOnce() -> crate::error::Result<()> + 'static) -> Self {
+        Self { what: what.into(), step: Box::new(step) }
+    }
+
+    /// What it is.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Takes it away. Gone already is a success.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn remove(self) -> crate::error::Result<()> {
+        (self.step)().map_err(|error| error.context(format!("cannot remove {}", self.what)))
+    }
+}
+
+impl fmt::Debug for Orphan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Orphan").field(&self.what).finish()
     }
 }
 

@@ -16,6 +16,7 @@ use super::app::App;
 use super::output::{self, Form};
 
 use crate::error::{Context as _, Error, IntoError as _, Result};
+use crate::lifecycle;
 use crate::machine::Arch;
 use crate::paths::{self, Paths, Scope, find_program};
 use crate::platform::qemu::{
@@ -31,16 +32,62 @@ pub(crate) struct DoctorArgs {
     /// The form of the output
     #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
+
+    /// Remove what is left of machines and networks that are gone: taps, bridges, published ports, runtime files
+    #[arg(long)]
+    fix: bool,
 }
 
 pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Outcome {
-    let checks = checks(app.store.paths(), |_| app.systemd().manager_version());
+    if args.fix {
+        return fix(app);
+    }
+    let mut checks = checks(app.store.paths(), |_| app.systemd().manager_version());
+    checks.extend(orphans(app));
     let shown = match args.output {
         Form::Text => output::write(&text(&checks).iter().map(|line| format!("{line}\n")).collect::<String>()),
         Form::Json => json(&checks).and_then(output::line),
     };
     shown.map_err(|error| vec![error])?;
     Ok(std::process::ExitCode::from(if passes(&checks) { 0 } else { 125 }))
+}
+
+/// Removes every orphan; prints what each was.
+fn fix(app: &App) -> Outcome {
+    let (orphans, mut errors) = lifecycle::orphans(&app.store);
+    for orphan in orphans {
+        let what = format!("removed {}", orphan.what());
+        errors.extend(orphan.remove().and_then(|()| output::line(what)).err());
+    }
+    if errors.is_empty() { Ok(std::process::ExitCode::SUCCESS) } else { Err(errors) }
+}
+
+/// What is left of machines and networks that are gone.
+fn orphans(app: &App) -> Vec<Check> {
+    let (orphans, errors) = lifecycle::orphans(&app.store);
+    let cure = "`kraft doctor --fix` removes it";
+    let mut checks: Vec<Check> = orphans.iter().map(|orphan| Check::warn("orphan", orphan.what(), cure)).collect();
+    let errors = errors.iter().map(|error| {
+        let hint = error.hint().unwrap_or("look at it as root, or put right what the error names");
+        Check::warn("orphans", error.to_string(), hint)
+    });
+    checks.extend(errors);
+    if checks.is_empty() { vec![Check::ok("orphans", "none")] } else { checks }
+}
+
+/// Machines on networks reach the world through the host.
+fn forwarding() -> Check {
+    let path = Path::new(paths::NET_SWITCHES).join("ipv4/ip_forward");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.trim() == "1" => Check::ok("ip_forward", "on"),
+        // Nothing to be cured: who needs it turns it on.
+        Ok(_) => Check::ok("ip_forward", "off: the first network turns it on"),
+        Err(error) => Check::warn(
+            "ip_forward",
+            error.into_error().context(format!("cannot read {}", path.display())).to_string(),
+            "mount the proc file system: networks cannot be used without it",
+        ),
+    }
 }
 
 /// How a check came out.
@@ -112,6 +159,7 @@ pub fn checks(paths: &Paths, manager_version: impl FnOnce(Scope) -> Result<Strin
     checks.push(tun());
     checks.push(vhost_net());
     checks.push(nft());
+    checks.push(forwarding());
     checks.push(cgroups(scope));
     checks.push(journal());
     checks.push(directory("state directory", &paths.state));

@@ -20,9 +20,9 @@ use crate::store::{self, Lock, Store};
 pub struct Wanted {
     /// Its name.
     pub name: NetworkName,
-    /// The gateway's address and the prefix; without either family, one of the pool.
+    /// The gateway's address and the prefix; one of the pool if not given.
     pub ipv4: Option<Ipv4Net>,
-    /// The same for IPv6.
+    /// The same for IPv6; none if not given.
     pub ipv6: Option<Ipv6Net>,
     /// Nothing leaves it.
     pub internal: bool,
@@ -81,13 +81,13 @@ fn settle(networks: &Networks, netlink: &mut Netlink, wanted: Wanted) -> Result<
     for subnet in wanted.ipv4.map(IpNet::V4).into_iter().chain(wanted.ipv6.map(IpNet::V6)) {
         pool::check(subnet, &taken)?;
     }
-    let ipv4 = match (wanted.ipv4, wanted.ipv6) {
-        (None, None) => {
+    let ipv4 = match wanted.ipv4 {
+        Some(given) => given,
+        None => {
             // What is routed elsewhere is avoided; who asks for it by name may have a reason.
             taken.extend(netlink.routes()?.into_iter().map(|subnet| Taken { subnet, by: "a route".into() }));
-            Some(pool::first_free(&taken)?)
+            pool::first_free(&taken)?
         }
-        (given, _) => given,
     };
     let id = MachineId::from_bytes(store::random()?);
     let plain = format!("kr-{}", wanted.name);
@@ -100,7 +100,7 @@ fn settle(networks: &Networks, netlink: &mut Netlink, wanted: Wanted) -> Result<
         id,
         created: Timestamp::now(),
         bridge,
-        ipv4,
+        ipv4: Some(ipv4),
         ipv6: wanted.ipv6,
         internal: wanted.internal,
     })

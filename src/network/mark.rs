@@ -57,6 +57,12 @@ impl Mark {
     }
 }
 
+/// Which machine an interface with this alias is a tap of, whatever state directory the machine is in.
+pub(super) fn machine(alias: &str) -> Option<(MachineName, MachineId)> {
+    let mut words = alias.strip_prefix("kraft machine ")?.split(' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
 /// FNV-1a: the same in every build of kraft.
 fn hash(path: &Path) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -85,6 +91,7 @@ mod tests {
                 let tap = reader.owner(&writer.tap(&record, 3));
                 let bridge = reader.owner(&writer.network(&network));
                 assert_eq!(tap, (one == two).then(|| Owner::Machine(record.spec.name.clone(), record.id)));
+                assert_eq!(machine(&writer.tap(&record, 3)), Some((record.spec.name.clone(), record.id)));
                 assert_eq!(bridge, (one == two).then(|| Owner::Network(network.name.clone(), network.id)));
             }
         }

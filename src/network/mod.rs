@@ -7,7 +7,8 @@
 //! bridge    the bridge and its addresses         tap        what connects a machine to it
 //! connect   a machine's start and end            mark       how ours are told from others'
 //! netlink   the kernel's interfaces              switches   the kernel's switches
-//! nft       the packet filter                      resolver   machines' names
+//! nft       the packet filter                    resolver   machines' names
+//! orphans   what nobody is left to take away
 //! ```
 
 mod allocate;
@@ -18,6 +19,7 @@ mod mark;
 mod netlink;
 mod networks;
 pub mod nft;
+mod orphans;
 mod pool;
 mod record;
 mod request;
@@ -31,5 +33,6 @@ pub use connect::{Connection, connect, disconnect};
 pub use manage::{InUse, Keep, Member, Wanted, create, down, live, members, prune, remove, up};
 pub use netlink::Counters;
 pub use networks::Networks;
+pub use orphans::orphans;
 pub use record::{Network, SCHEMA};
 pub use request::Request;

@@ -46,6 +46,11 @@ impl Networks {
         }
     }
 
+    /// There was a network at some time.
+    pub(super) fn is_used(&self) -> bool {
+        self.dir.exists()
+    }
+
     /// Holds all records still: no network comes or goes, no address is given.
     ///
     /// # Errors

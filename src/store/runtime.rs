@@ -81,6 +81,26 @@ impl Store {
         }
     }
 
+    /// The machines that have a runtime directory and no record. A record is there first and goes last.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; a missing one is empty.
+    pub fn runtime_without_record(&self) -> Result<Vec<MachineName>> {
+        let entries = match std::fs::read_dir(&self.paths.runtime) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).with_context(|| format!("cannot list {}", self.paths.runtime.display())),
+        };
+        let is_one = |entry: &std::fs::DirEntry| {
+            [STATUS, STOP, CONTROL].iter().any(|file| entry.path().join(file).symlink_metadata().is_ok())
+        };
+        let name = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<MachineName>().ok();
+        let mut names: Vec<_> = entries.flatten().filter(is_one).filter_map(name).collect();
+        names.retain(|name| !self.directory(name).exists());
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The VMM's control socket.
     pub fn control_socket(&self, name: &MachineName) -> PathBuf {
         self.runtime(name).join(CONTROL)

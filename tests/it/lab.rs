@@ -395,6 +395,11 @@ impl Lab {
         if !ours.is_empty() {
             self.kraft(["rm", "--force"].into_iter().chain(ours)).ok();
         }
+        let networks = self.kraft(["net", "ls", "-q"]).out;
+        let ours: Vec<&str> = networks.lines().filter(|name| name.starts_with(&self.prefix)).collect();
+        if !ours.is_empty() {
+            self.kraft(["net", "rm"].into_iter().chain(ours)).ok();
+        }
     }
 
     /// Everything that is left of this world's machines.
@@ -413,7 +418,9 @@ impl Lab {
         let units = self.systemctl(["list-units", "--all", "--plain", "--no-legend", "--full"]).ok();
         let ours = |text: &str| text.contains(&named) || text.contains(&escaped);
         leaks.extend(units.lines().filter(|line| ours(line)).map(|line| format!("unit {line}")));
-        let mut directories = vec![self.transient(), self.state().join("machines"), self.runtime()];
+        leaks.extend(crate::leaks::of(&named));
+        let (machines, networks) = (self.state().join("machines"), self.state().join("networks"));
+        let mut directories = vec![self.transient(), machines, networks, self.runtime()];
         directories.extend(cgroups("/sys/fs/cgroup".as_ref()));
         for directory in directories {
             for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {

@@ -12,6 +12,7 @@
 
 mod keeper;
 mod lab;
+mod leaks;
 mod small;
 mod talk;
 mod wire;
@@ -23,6 +24,7 @@ mod killed;
 mod local;
 mod many;
 mod netns;
+mod networks;
 mod ports;
 mod published;
 mod rootfs;

@@ -1,0 +1,319 @@
+//! Networks: what is created, shown and removed; machines that are on them; and what is left when somebody is killed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::keeper::{Keeper, under_both};
+use crate::lab::{DEADLINE, Lab, Who, guest, kill, process_ends};
+use crate::leaks;
+use crate::wire::get;
+
+under_both! {
+    machines_that_come_one_after_the_other_reach_each_other,
+    a_killed_vmm_or_runner_leaves_no_tap,
+    a_network_comes_back_by_itself,
+    somebody_else_s_bridge_is_used_and_left_alone,
+}
+
+/// Creates a network; returns its name.
+fn network(lab: &Lab, short: &str, options: &[&str]) -> String {
+    let name = lab.name(short);
+    let mut args = vec!["net", "create"];
+    args.extend(options);
+    args.push(&name);
+    assert_eq!(lab.kraft(&args).ok(), format!("{name}\n"));
+    name
+}
+
+fn inspect(lab: &Lab, name: &str) -> Value {
+    let all: Value = serde_json::from_str(&lab.kraft(["net", "inspect", name]).ok()).expect("JSON");
+    all[0].clone()
+}
+
+fn start(keeper: Keeper, lab: &Lab, short: &str, options: &[&str], words: &[&str]) {
+    lab.start_guest("net-unikraft", short, keeper == Keeper::Systemd, options, words).ok();
+}
+
+/// The machine's first address, by ps.
+fn address(lab: &Lab, short: &str) -> IpAddr {
+    lab.ps(short)["ips"][0].as_str().expect("it has an address").parse().expect("it is one")
+}
+
+#[test]
+fn networks_are_created_shown_and_removed() {
+    let lab = Lab::new("nets");
+    let one = network(&lab, "one", &["-n", "10.77.1.1/24", "--ipv6", "fd77:1::1/64"]);
+    let long = network(&lab, "with-a-name-that-is-long", &["--internal"]);
+    let shown = inspect(&lab, &one);
+    assert_eq!((shown["ipv4"].as_str(), shown["ipv6"].as_str()), (Some("10.77.1.1/24"), Some("fd77:1::1/64")));
+    assert_eq!((shown["state"].as_str(), shown["internal"].as_bool()), (Some("up"), Some(false)));
+    assert!(inspect(&lab, &long)["bridge"].as_str().unwrap().len() <= 15);
+    let rows: Value = serde_json::from_str(&lab.kraft(["net", "ls", "-o", "json"]).ok()).unwrap();
+    let names: Vec<&str> = rows.as_array().unwrap().iter().filter_map(|row| row["name"].as_str()).collect();
+    assert!(names.contains(&&*one) && names.contains(&&*long));
+    let table = lab.kraft(["net", "ls"]).ok();
+    assert!(table.lines().any(|line| line.split_whitespace().next() == Some(&one) && line.contains("up")), "{table}");
+
+    // What is taken is named with who has it.
+    let other = lab.name("other");
+    let error = lab.kraft(["net", "create", "-n", "10.77.0.1/16", &other]).fails(125);
+    assert_eq!(
+        error,
+        format!("cannot create network {other}: subnet 10.77.0.0/16 overlaps 10.77.1.0/24 of network {one}")
+    );
+    let error = lab.kraft(["net", "create", "-n", "127.0.0.1/8", &other]).fails(125);
+    assert!(error.ends_with("such addresses are not for networks"), "{error}");
+    let (error, hint) = lab.kraft(["net", "create", &one]).fails_with_hint(125);
+    assert_eq!((error, hint), (format!("network {one} already exists"), format!("`kraft net rm {one}` removes it")));
+    lab.kraft(["net", "down", &one]).ok();
+    assert_eq!(inspect(&lab, &one)["state"], "down");
+    let error = lab.kraft(["net", "create", "-n", "10.77.1.1/25", &other]).fails(125);
+    assert!(error.ends_with(&format!("of network {one}")), "a network that is down keeps its subnet: {error}");
+    lab.kraft(["net", "up", &one, &one]).ok();
+    lab.kraft(["net", "up", &one]).ok();
+    assert_eq!(inspect(&lab, &one)["state"], "up");
+
+    assert_eq!(lab.kraft(["net", "rm", &one, &long]).ok(), format!("{one}\n{long}\n"));
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+    let (error, hint) = lab.start_guest("net", "web", false, &["--network", &one], &[]).fails_with_hint(125);
+    assert!(error.starts_with(&format!("no such network: {one} (")), "{error}");
+    assert_eq!(hint, format!("`kraft net create {one}` creates it"));
+}
+
+#[test]
+fn those_without_machines_are_pruned() {
+    let lab = Lab::new("prune").with_store();
+    let (used, idle) = (network(&lab, "used", &[]), network(&lab, "idle", &[]));
+    let name = lab.name("web");
+    lab.kraft(["create", "-q", "--network", &used, "--name", &name, &guest("net")]).ok();
+    assert_eq!(lab.kraft(["net", "prune"]).ok(), format!("{idle}\n"));
+    assert_eq!(lab.kraft(["net", "ls", "-q"]).ok(), format!("{used}\n"));
+    lab.kraft(["rm", &name]).ok();
+    assert_eq!(lab.kraft(["net", "prune"]).ok(), format!("{used}\n"));
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+#[test]
+fn hostile_names_are_refused() {
+    let lab = Lab::new("badnets");
+    let long = "a".repeat(300);
+    for name in ["", "..", "../x", "a/b", "a b", "a,b", "a\nb", "a\"b", "-x", "Web", &long] {
+        let said = lab.kraft(["net", "create", "--", name]);
+        assert_eq!(said.code, 125, "{name:?}");
+        let said = lab.start_guest("net", "web", false, &["--network", &format!("bridge:{name}")], &[]);
+        assert_eq!(said.code, 125, "{name:?}");
+    }
+}
+
+#[test]
+fn networks_are_root_s() {
+    let lab = Lab::of("usernet", Who::Tester);
+    let (error, hint) = lab.kraft(["net", "create", "web"]).fails_with_hint(125);
+    assert_eq!(error, "networks are the system's: only root has machines on them");
+    assert!(hint.starts_with("`-p` publishes ports without a network"));
+    assert_eq!(lab.kraft(["net", "ls", "-q"]).ok(), "");
+}
+
+fn machines_that_come_one_after_the_other_reach_each_other(keeper: Keeper) {
+    let lab = keeper.lab("reach");
+    let net = network(&lab, "n", &[]);
+    start(keeper, &lab, "one", &["--network", &net], &[]);
+    lab.until_console("one", "net: up");
+    let one = address(&lab, "one");
+    for short in ["two", "three"] {
+        start(keeper, &lab, short, &["--network", &net], &[&format!("ping={one}"), &format!("fetch=http://{one}/")]);
+        lab.until_console(short, &format!("ping {one}: ok"));
+        lab.until_console(short, "hello from");
+    }
+    for short in ["one", "two", "three"] {
+        assert!(get((address(&lab, short), 80), "/").starts_with("hello from "));
+    }
+    let shown = inspect(&lab, &net);
+    assert_eq!(shown["machines"].as_array().unwrap().len(), 3);
+    assert_eq!(leaks::marked(&format!("kraft machine {}", lab.name(""))).len(), 3);
+
+    // Nobody who is on it loses it.
+    let (error, hint) = lab.kraft(["net", "rm", &net]).fails_with_hint(125);
+    let names = ["one", "three", "two"].map(|short| lab.name(short)).join(", ");
+    assert_eq!(error, format!("cannot remove network {net}: in use by machines {names}"));
+    assert!(hint.contains("kraft rm"), "{hint}");
+    lab.kraft(["net", "rm", "--force", &net]).fails_with_hint(125);
+    lab.kraft(["net", "down", &net]).fails_with_hint(125);
+    lab.kraft(["stop", "--force", &lab.name("one"), &lab.name("two"), &lab.name("three")]).ok();
+    assert_eq!(leaks::marked(&format!("kraft machine {}", lab.name(""))), Vec::<String>::new());
+    lab.kraft(["net", "rm", &net]).fails_with_hint(125);
+}
+
+#[test]
+fn a_stopped_machine_keeps_its_address() {
+    let lab = Lab::new("keeps");
+    let net = network(&lab, "n", &["-n", "10.77.2.1/29"]);
+    let create = |short: &str, options: &[&str]| {
+        let (name, guest) = (lab.name(short), guest("net-unikraft"));
+        let mut args = vec!["create", "-q", "--name", &name];
+        args.extend(options);
+        args.push(&guest);
+        lab.kraft(&args)
+    };
+    for (short, expected) in [("a", "10.77.2.2"), ("b", "10.77.2.3")] {
+        create(short, &["--network", &net]).ok();
+        assert_eq!(address(&lab, short).to_string(), expected);
+    }
+    let (first, mac) = (lab.name("a"), lab.inspect("a")["record"]["spec"]["networks"][0]["mac"].clone());
+    let taken = create("c", &["--network", &format!("{net}:10.77.2.2")]).fails(125);
+    assert!(taken.ends_with(&format!("address 10.77.2.2 is taken: machine {first} has it")), "{taken}");
+    let taken = create("c", &["--network", &net, "--mac", mac.as_str().unwrap()]).fails(125);
+    assert!(taken.ends_with(&format!("machine {first} has it")), "{taken}");
+    let gateway = create("c", &["--network", &net, "--ip", "10.77.2.1"]).fails(125);
+    assert!(gateway.ends_with("address 10.77.2.1 cannot be had: it is the gateway's"), "{gateway}");
+    create("c", &["--network", &net, "--ip", "10.77.2.6", "--mac", "02:00:00:00:77:02"]).ok();
+    assert_eq!(lab.inspect("c")["record"]["spec"]["networks"][0]["mac"], "02:00:00:00:77:02");
+    let two = create("d", &["--network", &net, "--network", &net, "--ip", "10.77.2.5"]).fails_with_hint(125).0;
+    assert_eq!(two, "--ip and --mac are for a machine on one network");
+    create("d", &["--network", &net, "--network", &format!("{net}::10.77.2.9:9.9.9.9::www:example.org")]).ok();
+    let spec = &lab.inspect("d")["record"]["spec"]["networks"];
+    assert_eq!((&spec[0]["ipv4"], &spec[1]["ipv4"]), (&"10.77.2.4/29".into(), &"10.77.2.5/29".into()));
+    assert_eq!((&spec[1]["host"], &spec[1]["domain"]), (&"www".into(), &"example.org".into()));
+    assert_eq!((&spec[1]["dns"][0], &spec[1]["gateways"][0]), (&"9.9.9.9".into(), &"10.77.2.9".into()));
+    let full = create("e", &["--network", &net]).fails(125);
+    assert!(full.ends_with("all addresses of 10.77.2.0/29 are taken"), "{full}");
+    lab.kraft(["rm", &first]).ok();
+    create("e", &["--network", &net]).ok();
+    assert_eq!(address(&lab, "e").to_string(), "10.77.2.2");
+}
+
+#[test]
+fn fifty_at_once_get_addresses_and_macs_of_their_own() {
+    let lab = Lab::new("fifty");
+    let net = network(&lab, "n", &["--ipv6", "fd77:3::1/64"]);
+    std::thread::scope(|scope| {
+        for worker in 0..10 {
+            let (lab, net) = (&lab, &net);
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let name = lab.name(&format!("{worker}-{n}"));
+                    lab.kraft(["create", "-q", "--network", net, "--name", &name, &guest("net-unikraft")]).ok();
+                }
+            });
+        }
+    });
+    let shown = inspect(&lab, &net);
+    let machines = shown["machines"].as_array().unwrap();
+    let distinct = |field: &dyn Fn(&Value) -> String| machines.iter().map(field).collect::<BTreeSet<_>>().len();
+    assert_eq!(machines.len(), 50);
+    assert_eq!(distinct(&|machine| machine["mac"].to_string()), 50);
+    assert_eq!(distinct(&|machine| machine["addresses"][0].to_string()), 50);
+    assert_eq!(distinct(&|machine| machine["addresses"][1].to_string()), 50);
+}
+
+fn a_killed_vmm_or_runner_leaves_no_tap(keeper: Keeper) {
+    let lab = keeper.lab("killtap");
+    let net = network(&lab, "n", &[]);
+    let mark = format!("kraft machine {}", lab.name(""));
+    for (short, victim) in [("vmm", "vmm_pid"), ("runner", "pid")] {
+        start(keeper, &lab, short, &["--network", &net], &[]);
+        assert_eq!(leaks::marked(&mark).len(), 1);
+        let machine = lab.ps(short);
+        let vmm = machine["vmm_pid"].as_u64().unwrap();
+        kill(machine[victim].as_u64().unwrap(), Signal::SIGKILL);
+        assert!(process_ends(u32::try_from(vmm).unwrap(), DEADLINE), "the VMM outlives its runner");
+        assert_eq!(leaks::marked(&mark), Vec::<String>::new());
+        lab.kraft(["rm", "--force", &lab.name(short)]).ok();
+    }
+}
+
+fn a_network_comes_back_by_itself(keeper: Keeper) {
+    let lab = keeper.lab("back");
+    let net = network(&lab, "n", &[]);
+    let bridge = inspect(&lab, &net)["bridge"].as_str().unwrap().to_owned();
+    start(keeper, &lab, "web", &["--network", &net], &[]);
+    let before = address(&lab, "web");
+    lab.kraft(["stop", "--force", &lab.name("web")]).ok();
+    // As after a reboot.
+    lab.call("ip", ["link", "del", &bridge]).ok();
+    assert_eq!(inspect(&lab, &net)["state"], "down");
+    lab.kraft(["start", &lab.name("web")]).ok();
+    lab.until_console("web", "net: up");
+    assert_eq!(address(&lab, "web"), before);
+    assert!(get((before, 80), "/").starts_with("hello from "));
+}
+
+fn somebody_else_s_bridge_is_used_and_left_alone(keeper: Keeper) {
+    let lab = keeper.lab("foreign");
+    let bridge = if keeper == Keeper::Systemd { "t-br-s" } else { "t-br-l" };
+    lab.call("ip", ["link", "del", bridge]);
+    lab.call("ip", ["link", "add", bridge, "address", "02:77:00:00:00:01", "type", "bridge"]).ok();
+    lab.call("ip", ["link", "set", bridge, "up", "alias", "mine"]).ok();
+    // But for what comes and goes with the interfaces on it.
+    let seen = || {
+        let link = leaks::links().into_iter().find(|link| link["ifname"] == bridge).expect("it is there");
+        ["ifindex", "address", "ifalias", "mtu", "promiscuity", "group", "txqlen"].map(|field| link[field].clone())
+    };
+    let before = seen();
+    assert!(!lab.kraft(["net", "ls", "-q"]).ok().lines().any(|name| name == bridge));
+    for verb in ["rm", "down", "up", "inspect"] {
+        lab.kraft(["net", verb, bridge]).fails_with_hint(125);
+    }
+    let error = lab.start_guest("net-unikraft", "x", false, &["--network", bridge], &[]).fails_with_hint(125).0;
+    assert!(error.starts_with(&format!("no such network: {bridge}")), "{error}");
+    let error = lab.start_guest("net-unikraft", "x", false, &["--network", "bridge:lo"], &[]).fails(125);
+    assert_eq!(error, "interface lo is not a bridge");
+
+    let options = ["--network", &format!("bridge:{bridge}:10.77.9.2/24")];
+    start(keeper, &lab, "web", &options, &[]);
+    assert_eq!(leaks::marked(&format!("kraft machine {}", lab.name(""))).len(), 1);
+    lab.until_console("web", "net: up");
+    lab.kraft(["stop", "--force", &lab.name("web")]).ok();
+    assert_eq!(seen(), before);
+    lab.kraft(["rm", &lab.name("web")]).ok();
+    lab.call("ip", ["link", "del", bridge]).ok();
+}
+
+#[test]
+fn orphans_are_found_and_removed() {
+    let lab = Lab::new("orphans").with_store();
+    let (kept, gone) = (network(&lab, "kept", &[]), network(&lab, "gone", &[]));
+    start(Keeper::Systemd, &lab, "web", &["--network", &kept, "-p", "7799:80"], &[]);
+    assert_eq!(lab.kraft(["doctor", "--fix"]).ok(), "");
+
+    // As when the power is cut between two steps.
+    let bridge = inspect(&lab, &gone)["bridge"].as_str().unwrap().to_owned();
+    std::fs::remove_file(lab.state().join(format!("networks/{gone}.toml"))).unwrap();
+    let stale = lab.runtime().join(lab.name("stale"));
+    std::fs::create_dir(&stale).unwrap();
+    std::fs::write(stale.join("status.json"), "{}").unwrap();
+    let id = "00112233445566778899aabbccddeeff";
+    let tap = "kt001122334455";
+    lab.call("ip", ["tuntap", "add", tap, "mode", "tap"]).ok();
+    lab.call("ip", ["link", "set", tap, "alias", "somebody else's"]).ok();
+    assert!(!lab.kraft(["doctor"]).out.contains(tap));
+    let mark = lab_mark(&lab, &kept);
+    lab.call("ip", ["link", "set", tap, "alias", &format!("kraft machine {} {id} 0{mark}", lab.name("dead"))]).ok();
+
+    let expected = [
+        format!("bridge {bridge} of network {gone}, which is gone"),
+        format!("tap {tap} of {}, which does not run", lab.name("dead")),
+        format!("runtime files of {}, which is gone", lab.name("stale")),
+    ];
+    let found = lab.kraft(["doctor"]).out;
+    let removed = lab.kraft(["doctor", "--fix"]).ok();
+    for what in &expected {
+        assert!(found.contains(what), "{what}: {found}");
+        assert!(removed.contains(&format!("removed {what}\n")), "{what}: {removed}");
+    }
+    assert_eq!(removed.lines().count(), expected.len(), "{removed}");
+    assert_eq!(lab.kraft(["doctor", "--fix"]).ok(), "");
+    assert_eq!(lab.state_of("web"), "running");
+    assert_eq!(leaks::marked(&format!("kraft machine {}", lab.name("web"))).len(), 1);
+}
+
+/// What the marks of this world's state directory end by.
+fn lab_mark(lab: &Lab, network: &str) -> String {
+    let bridge = inspect(lab, network)["bridge"].as_str().unwrap().to_owned();
+    let link = leaks::links().into_iter().find(|link| link["ifname"] == bridge.as_str()).unwrap();
+    let alias = link["ifalias"].as_str().unwrap().to_owned();
+    alias.find(" @").map_or_else(String::new, |at| alias[at..].to_owned())
+}
