@@ -373,6 +373,33 @@ fn named_volumes_are_made_listed_and_removed() {
     assert_eq!(std::fs::read_dir(lab.state().join("volumes")).unwrap().count(), 0);
 }
 
+/// Of a machine that is made with a volume and the removal of that volume, one gets an error.
+#[test]
+fn a_volume_is_not_taken_from_under_a_new_machine() {
+    let lab = Lab::new("vol-race").with_store();
+    let (name, tiny) = (lab.name("m"), guest("tiny"));
+    let mut kept = 0;
+    for round in 0..40 {
+        volume(&lab, ["create", "v"]).ok();
+        let create = ["create", "-q", "--dialect", "linux", "--name", &name, "-v", "v/below:/x", "--mkdir", &tiny];
+        let (made, removed) = std::thread::scope(|scope| {
+            let made = scope.spawn(|| lab.kraft(create));
+            let removed = volume(&lab, ["rm", "v"]);
+            (made.join().unwrap(), removed)
+        });
+        let (there, known) = (volume_names(&lab) == ["v"], lab.state_of("m") == "created");
+        assert_eq!((made.code == 0, removed.code == 0), (known, !there), "round {round}: {made:?} {removed:?}");
+        // A machine has its volume, and a volume that was removed has no machine.
+        assert_eq!(known, there, "round {round}: {made:?} {removed:?}");
+        let refused = if known { removed } else { made };
+        assert_eq!(refused.err.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{}", refused.err);
+        kept += usize::from(known);
+        lab.kraft(["rm", &name]);
+        volume(&lab, ["rm", "-f", "v"]).ok();
+    }
+    println!("{kept} of 40 machines were made");
+}
+
 #[test]
 fn a_user_s_volume_needs_no_root() {
     let lab = Lab::of("vol-user", Who::Tester);
@@ -380,18 +407,32 @@ fn a_user_s_volume_needs_no_root() {
     volume(&lab, ["rm", "-f", &name]).ok();
     let [port] = free_ports();
     let (publish, initrd, at) = (format!("127.0.0.1:{port}:80"), guest("linux.cpio"), format!("{name}:/w"));
-    let options = ["-M", "192Mi", "--initrd", &initrd, "-p", &publish, "-v", &at];
+    let mut options = vec!["-M", "192Mi", "--initrd", &initrd, "-p", &publish, "-v", &at];
+    let other = format!("{name}2");
+    let at = format!("{other}:/v:virtiofs");
+    let virtiofs = Path::new("/usr/libexec/virtiofsd").exists();
+    if virtiofs {
+        options.extend(["-v", &at]);
+    }
     lab.start_guest("linux", "m", true, &options, &["console=ttyS0", "quiet"]).ok();
     lab.until_console("m", "guest: ready");
     let linux = Linux { lab: &lab, short: "m", port };
     linux
         .ok("cd /w; echo mine >file; chmod 644 file; mkdir -p closed/in/it; ln -s file link; cat link; chmod 0 closed");
     let data = lab.state().join("volumes").join(&name).join("data");
+    if virtiofs {
+        linux.ok("cd /v; echo mine >file; cat file");
+        assert_eq!(
+            std::fs::read_to_string(lab.state().join("volumes").join(&other).join("data/file")).unwrap(),
+            "mine\n"
+        );
+    }
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!(data.join("file").metadata().unwrap().uid(), crate::lab::uid_of("tester"));
     lab.kraft(["rm", "--force", &lab.name("m")]).ok();
     // What a guest closes is no obstacle.
     volume(&lab, ["rm", &name]).ok();
+    volume(&lab, ["rm", "-f", &other]).ok();
     assert_eq!(volume_names(&lab), Vec::<String>::new());
 }
 
