@@ -13,7 +13,7 @@ use super::output::{self, Format};
 use super::{Outcome, complete, names};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{MachineName, ShareDriver, VolumeName};
-use crate::volume::{self, Volumes};
+use crate::volume::{Users, Volumes};
 
 /// Manage named volumes
 ///
@@ -119,9 +119,9 @@ fn create(volumes: &Volumes, args: CreateArgs) -> Result<()> {
     output::line(volumes.create(&name, args.driver)?.name)
 }
 
-fn row(app: &App, volumes: &Volumes, name: &VolumeName) -> Result<Row> {
+fn row(users: &Users, volumes: &Volumes, name: &VolumeName) -> Result<Row> {
     let read = volumes.read(name);
-    let machines = volume::users(&app.store, name)?;
+    let machines = users.of(name);
     let source = volumes.data(name);
     match read {
         Ok(volume) => {
@@ -142,7 +142,8 @@ fn ls(app: &App, volumes: &Volumes, args: &LsArgs) -> Result<()> {
         return output::write(&names.iter().map(|name| format!("{name}\n")).collect::<String>());
     }
     // One that was removed since its name was read is not there.
-    let rows: Vec<Row> = names.iter().filter_map(|name| row(app, volumes, name).ok()).collect();
+    let users = Users::find(&app.store)?;
+    let rows: Vec<Row> = names.iter().filter_map(|name| row(&users, volumes, name).ok()).collect();
     if args.output != Format::Table {
         return output::value(args.output, &rows);
     }
@@ -163,8 +164,9 @@ fn ls(app: &App, volumes: &Volumes, args: &LsArgs) -> Result<()> {
 
 fn inspect(app: &App, volumes: &Volumes, args: &InspectArgs) -> Outcome {
     let (mut rows, mut errors): (Vec<Row>, Vec<Error>) = (Vec::new(), Vec::new());
+    let users = Users::find(&app.store).map_err(|error| vec![error])?;
     for name in &args.volumes {
-        match row(app, volumes, name) {
+        match row(&users, volumes, name) {
             Ok(row) => rows.push(row),
             Err(error) => errors.push(error.with_kind(Kind::Failed)),
         }
@@ -189,9 +191,13 @@ fn rm(app: &App, volumes: &Volumes, args: &RmArgs) -> Outcome {
 fn prune(app: &App, volumes: &Volumes) -> Outcome {
     volumes.sweep_leftovers();
     let mut errors = Vec::new();
+    let users = Users::find(&app.store).map_err(|error| vec![error])?;
     for name in volumes.names().map_err(|error| vec![error])? {
+        if !users.of(&name).is_empty() {
+            continue;
+        }
         match volumes.remove(&name, &app.store) {
-            // In use, or removed by somebody else just now.
+            // In use by now, or removed by somebody else.
             Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
             result => errors.extend(result.and_then(|()| output::line(&name)).err()),
         }

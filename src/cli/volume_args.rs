@@ -41,6 +41,7 @@ impl VolumeArgs {
 
     /// Makes what is missing and may be made, and looks whether all of it can be shared.
     pub(crate) fn hold<'a>(&self, app: &'a App, spec: &Spec) -> Result<Held<'a>> {
+        shares::check(spec)?;
         let volumes = Volumes::new(app.store.paths());
         let missing = if self.mkdir { Missing::Make } else { Missing::Refuse };
         let mut held = Held { app, holds: Vec::new(), made: Vec::new() };
@@ -58,7 +59,7 @@ impl Held<'_> {
     fn hold(&mut self, volumes: &Volumes, name: &VolumeName, mount: &Mount) -> Result<()> {
         loop {
             match volumes.hold(name) {
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if error.kind() == Kind::NotFound && mount.source.as_os_str().is_empty() => {}
                 hold => {
                     self.holds.push(hold?);
                     return Ok(());

@@ -23,6 +23,15 @@ pub fn open_source(volumes: &Volumes, mount: &Mount, missing: Missing) -> Result
     }
 }
 
+/// Checks that there are the programs that the machine's volumes need. Looks at no volume.
+///
+/// # Errors
+/// Names the program that is missing, or cannot do what is asked.
+pub fn check(spec: &Spec) -> Result<()> {
+    let by_program = |mount: &&Mount| mount.driver == ShareDriver::Virtiofs;
+    spec.volumes.iter().filter(by_program).try_for_each(|mount| virtiofsd::check(mount).map(drop))
+}
+
 /// All of a machine's directories, and the programs that serve those that the VMM does not.
 pub(super) fn open(store: &Store, spec: &Spec) -> Result<(Vec<Share>, Vec<Virtiofsd>)> {
     let volumes = Volumes::new(store.paths());

@@ -12,7 +12,8 @@
 mod root;
 pub mod virtiofsd;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ impl Volumes {
         let cannot = || format!("cannot create volume {name}");
         let volume = Volume { schema: SCHEMA, name: name.clone(), created: Timestamp::now(), driver };
         let text = toml::to_string(&volume).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
-        let fill = |dir: &std::path::Path| {
+        let fill = |dir: &Path| {
             let data = dir.join(DATA);
             root::make_root(&data)?;
             store::replace_file(&dir.join(ABOUT), text.as_bytes())
@@ -125,19 +126,19 @@ impl Volumes {
     /// [`Kind::NotFound`]; [`Kind::Conflict`], with the machines that use it.
     pub fn remove(&self, name: &VolumeName, store: &Store) -> Result<()> {
         let cannot = || format!("cannot remove volume {name}");
-        let _hold = match self.shelf.hold(name, Sharing::Alone) {
-            Ok(Some(hold)) => hold,
-            Ok(None) => {
-                return Err(Error::of(Kind::Conflict, format!("{}: a machine that uses it is being made", cannot())));
-            }
+        let hold = match self.shelf.hold(name, Sharing::Alone) {
             Err(error) if error.kind() == Kind::NotFound => return Err(no_such_volume(name)),
-            Err(error) => return Err(error.context(cannot())),
+            hold => hold.with_context(cannot)?,
         };
-        let users = users(store, name)?;
+        // Looked at once nobody can make a machine that uses it any more.
+        let users = Users::find(store)?.of(name);
         if !users.is_empty() {
             let names: Vec<&str> = users.iter().map(MachineName::as_str).collect();
             let error = Error::of(Kind::Conflict, format!("{}: machines use it: {}", cannot(), names.join(", ")));
             return Err(error.with_hint(format!("`kraft rm {}` removes them", names.join(" "))));
+        }
+        if hold.is_none() {
+            return Err(Error::of(Kind::Conflict, format!("{}: a machine that uses it is being made", cannot())));
         }
         self.shelf.take(name).with_context(cannot)
     }
@@ -148,16 +149,41 @@ impl Volumes {
     }
 }
 
-/// The machines that use a volume, running or not. One whose record cannot be read counts if the volume stands in it.
-///
-/// # Errors
-/// When the machines cannot be listed.
-pub fn users(store: &Store, name: &VolumeName) -> Result<Vec<MachineName>> {
-    let uses = |machine: &MachineName| match store.read(machine) {
-        Ok(record) => record.spec.volumes.iter().any(|mount| mount.volume.as_ref() == Some(name)),
-        Err(_) => store.record_text(machine).is_some_and(|text| text.contains(&format!("\"{name}\""))),
-    };
-    Ok(store.names()?.into_iter().filter(uses).collect())
+/// Which machines use which volumes, running or not.
+#[derive(Debug)]
+pub struct Users(Vec<(MachineName, Uses)>);
+
+/// What a machine's record says of volumes.
+#[derive(Debug)]
+enum Uses {
+    These(BTreeSet<VolumeName>),
+    /// The record cannot be read: a volume counts if it stands in this text.
+    Perhaps(String),
+}
+
+impl Users {
+    /// Reads all records.
+    ///
+    /// # Errors
+    /// When the machines cannot be listed.
+    pub fn find(store: &Store) -> Result<Self> {
+        let uses = |machine: &MachineName| match store.read(machine) {
+            Ok(record) => Uses::These(record.spec.volumes.into_iter().filter_map(|mount| mount.volume).collect()),
+            Err(_) => Uses::Perhaps(store.record_text(machine).unwrap_or_default()),
+        };
+        let with_uses = |machine: MachineName| (machine.clone(), uses(&machine));
+        Ok(Self(store.names()?.into_iter().map(with_uses).collect()))
+    }
+
+    /// The machines that use a volume.
+    pub fn of(&self, name: &VolumeName) -> Vec<MachineName> {
+        let quoted = format!("\"{name}\"");
+        let used = |uses: &Uses| match uses {
+            Uses::These(names) => names.contains(name),
+            Uses::Perhaps(text) => text.contains(&quoted),
+        };
+        self.0.iter().filter(|(_, uses)| used(uses)).map(|(machine, _)| machine.clone()).collect()
+    }
 }
 
 fn no_such_volume(name: &VolumeName) -> Error {
@@ -213,7 +239,7 @@ mod tests {
         let file = store.directory(&record.spec.name).join("machine.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replace("cpus = 1", "cpus = \"many\"")).unwrap();
-        assert_eq!(users(store, &name).unwrap(), ["web".parse().unwrap()]);
+        assert_eq!(Users::find(store).unwrap().of(&name), ["web".parse().unwrap()]);
         store.remove(&record.spec.name).unwrap();
         volumes.remove(&name, store).unwrap();
         assert_eq!(volumes.remove(&name, store).unwrap_err().kind(), Kind::NotFound);

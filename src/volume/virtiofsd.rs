@@ -33,17 +33,27 @@ pub struct Virtiofsd {
     what: String,
 }
 
+/// Finds the program, and sees that it can do what is asked.
+///
+/// # Errors
+/// [`Kind::CannotRun`] when it is not installed, or cannot.
+pub fn check(mount: &Mount) -> Result<PathBuf> {
+    let cannot = || format!("cannot share {}", mount.what());
+    let program = find().map_err(|error| error.context(cannot()))?;
+    if mount.read_only && !knows(&program, "--readonly")? {
+        let why = format!("{}: {} is too old to keep it read-only", cannot(), program.display());
+        return Err(Error::of(Kind::CannotRun, why).with_hint("9p can: leave out the option virtiofs"));
+    }
+    Ok(program)
+}
+
 /// Starts one for a directory that is open. Returns the VMM's end of the connection to it.
 ///
 /// # Errors
 /// [`Kind::CannotRun`] when it is not installed, or cannot do what is asked.
 pub fn start(store: &Store, spec: &Spec, mount: &Mount, root: OwnedFd) -> Result<(Virtiofsd, OwnedFd)> {
     let cannot = || format!("cannot share {}", mount.what());
-    let program = find().with_context(cannot).map_err(|error| error.with_kind(Kind::CannotRun))?;
-    if mount.read_only && !knows(&program, "--readonly")? {
-        let why = format!("{}: {} is too old to keep it read-only", cannot(), program.display());
-        return Err(Error::of(Kind::CannotRun, why).with_hint("9p can: leave out the option virtiofs"));
-    }
+    let program = check(mount)?;
     let runtime = File::open(store.runtime(&spec.name)).with_context(cannot)?;
     let (listener, socket) = connected(&runtime).with_context(cannot)?;
     let mut command = process::command(&program);
