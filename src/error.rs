@@ -113,6 +113,8 @@ impl<T, E: IntoError> Context<T> for std::result::Result<T, E> {
     }
 }
 
+const FULL: &str = "free some space on that file system, then try again";
+
 /// Foreign errors that become ours.
 pub trait IntoError {
     /// The error as ours, its own text as the cause.
@@ -131,12 +133,10 @@ impl IntoError for std::io::Error {
         let text = self.to_string();
         let text = text.split(" (os error").next().unwrap_or(&text).to_owned();
         let hint = match self.raw_os_error() {
-            Some(libc) if libc == nix::errno::Errno::ENOSPC as i32 => {
-                Some("free some space on that file system, then try again")
-            }
             Some(libc) if libc == nix::errno::Errno::EACCES as i32 || libc == nix::errno::Errno::EPERM as i32 => {
                 Some("machines of the system need root; without it, `kraft` shows and runs your own")
             }
+            _ if self.kind() == std::io::ErrorKind::StorageFull => Some(FULL),
             _ => None,
         };
         let error = Error::new(text);

@@ -17,3 +17,4 @@ pub mod signals;
 pub mod store;
 pub mod systemd;
 pub mod undo;
+pub mod volume;

@@ -41,6 +41,8 @@ pub const JOURNAL: &str = "/var/log/journal";
 pub const TUN: &str = "/dev/net/tun";
 /// Carries packets between a guest and its tap inside the kernel.
 pub const VHOST_NET: &str = "/dev/vhost-net";
+/// Where distributions put the program that serves directories to guests.
+pub const VIRTIOFSD: [&str; 3] = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/local/libexec/virtiofsd"];
 /// Where distributions put the firmware that starts a microvm quickest.
 pub const QBOOT: [&str; 4] = [
     "/usr/share/qemu/qboot.rom",

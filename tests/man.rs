@@ -38,7 +38,7 @@ fn command() -> Command {
 
 /// What a person is to know of.
 fn verbs(command: &Command) -> Vec<&Command> {
-    command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect()
+    command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help").collect()
 }
 
 fn pages() -> BTreeSet<String> {
@@ -85,8 +85,14 @@ fn what_is_generated_is_current() {
     };
     for verb in verbs(&command) {
         let path = page_of(verb.get_name());
-        hold(&path, "SYNOPSIS", &synopsis(verb));
-        hold(&path, "OPTIONS", &options(verb, |arg| !arg.is_global_set()));
+        let below = verbs(verb);
+        if below.is_empty() {
+            hold(&path, "SYNOPSIS", &synopsis(verb));
+            hold(&path, "OPTIONS", &options(verb, |arg| !arg.is_global_set()));
+        } else {
+            hold(&path, "SYNOPSIS", &below.iter().map(|verb| synopsis(verb)).collect::<Vec<_>>().join("\n"));
+            hold(&path, "OPTIONS", &below.iter().map(|verb| part(verb)).collect::<Vec<_>>().join("\n"));
+        }
     }
     let front = root().join("man/kraft.1.md");
     hold(&front, "OPTIONS", &options(&command, |_| true));
@@ -118,6 +124,12 @@ fn synopsis(verb: &Command) -> String {
         }
     }
     format!("{}\n", out.trim_end())
+}
+
+/// A verb of a verb: what it is for and its options.
+fn part(verb: &Command) -> String {
+    let about = escaped(&verb.get_about().unwrap().to_string());
+    format!("### {}\n\n{about}.\n\n{}", verb.get_bin_name().unwrap(), options(verb, |arg| !arg.is_global_set()))
 }
 
 fn commands(command: &Command) -> String {

@@ -12,6 +12,7 @@ use crate::error::{Context as _, Error};
 use crate::network::Networks;
 use crate::paths::{Paths, Scope};
 use crate::store::Store;
+use crate::volume::Volumes;
 
 /// Print the completion script of a shell
 ///
@@ -68,6 +69,14 @@ pub(crate) fn machines() -> ArgValueCandidates {
 pub(crate) fn networks() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let names = Paths::find(Scope::of_caller()).and_then(|paths| Networks::new(&paths).names()).unwrap_or_default();
+        names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
+    })
+}
+
+/// Completes names of volumes.
+pub(crate) fn volumes() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = Paths::find(Scope::of_caller()).and_then(|paths| Volumes::new(&paths).names()).unwrap_or_default();
         names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
     })
 }

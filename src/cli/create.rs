@@ -6,7 +6,6 @@ use super::app::App;
 use super::spec_args::SpecArgs;
 use super::{Outcome, output};
 use crate::error::Result;
-use crate::store::Store;
 
 /// Create a machine without starting it
 #[derive(Debug, Args)]
@@ -24,8 +23,10 @@ pub(crate) fn create(app: &App, args: CreateArgs) -> Outcome {
 }
 
 /// Creates the machine and returns its name.
-pub(crate) fn create_one(app: &App, args: SpecArgs) -> Result<crate::machine::MachineName> {
+fn create_one(app: &App, args: SpecArgs) -> Result<crate::machine::MachineName> {
     let manager = args.manager();
-    let record = Store::new_record(args.into_spec(app)?, manager)?;
-    app.service(manager).create(record).map(|view| view.name)
+    let new = args.into_record(app)?;
+    let name = app.service(manager).create(new.record).map(|view| view.name)?;
+    new.held.keep();
+    Ok(name)
 }

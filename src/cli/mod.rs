@@ -26,6 +26,8 @@ mod start;
 mod stop;
 mod update;
 mod version;
+mod volume;
+mod volume_args;
 mod wait;
 
 use std::process::ExitCode;
@@ -92,6 +94,8 @@ enum Verb {
     #[command(alias = "network", after_help = "`kraft network` is the same.")]
     Net(net::NetArgs),
     Version(version::VersionArgs),
+    #[command(aliases = ["vol", "volumes"], after_help = "`kraft vol` is the same.")]
+    Volume(volume::VolumeArgs),
     Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
     #[command(hide = true)]
@@ -138,6 +142,7 @@ pub fn main() -> Outcome {
         Verb::Events(args) => events::events(&app, &args),
         Verb::Net(args) => net::net(&app, &args),
         Verb::Version(args) => version::version(&app, &args),
+        Verb::Volume(args) => volume::volume(&app, args),
         Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),
         Verb::Runner(args) => runner::runner(&app, &args, cli.log_level),

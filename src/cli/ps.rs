@@ -13,7 +13,7 @@ use super::app::App;
 use super::filter::Filter;
 use super::output::{self, Format};
 use crate::error::Result;
-use crate::machine::{MachineService as _, Manager, Port, State, View};
+use crate::machine::{MachineService as _, Manager, Mount, Port, State, View};
 
 /// List machines
 ///
@@ -66,6 +66,7 @@ struct Row {
     ports: Vec<String>,
     networks: Vec<String>,
     ips: Vec<IpAddr>,
+    volumes: Vec<String>,
     plat: Option<String>,
     arch: Option<String>,
     manager: Option<Manager>,
@@ -99,6 +100,7 @@ impl From<&View> for Row {
             ports: spec.map_or_else(Vec::new, |spec| spec.ports.iter().map(Port::arrow).collect()),
             networks: spec.map_or_else(Vec::new, |spec| spec.networks.iter().map(|on| on.network.clone()).collect()),
             ips: spec.map_or_else(Vec::new, |spec| spec.networks.iter().flat_map(|on| on.ip.addresses()).collect()),
+            volumes: spec.map_or_else(Vec::new, |spec| spec.volumes.iter().map(Mount::to_string).collect()),
             plat: spec.map(|spec| spec.platform.to_string()),
             arch: spec.map(|spec| spec.arch.to_string()),
             manager: record.map(|record| record.manager),
@@ -148,6 +150,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
             "CPUS",
             "PORTS",
             "IP",
+            "VOLUMES",
             "PID",
             "MANAGER",
             "PLAT",
@@ -198,6 +201,7 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> 
         row.cpus.map_or_else(String::new, |cpus| cpus.to_string()),
         row.ports.join(", "),
         row.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
+        cut(row.volumes.join(", "), 32),
         row.pid.map_or_else(String::new, |pid| pid.to_string()),
         row.manager.map_or_else(String::new, |manager| manager.to_string()),
         platform,

@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::app::App;
 use super::follow::{self, End};
-use super::spec_args::SpecArgs;
+use super::spec_args::{HeldParts, NewMachine, SpecArgs};
 use super::{Outcome, output};
 use crate::error::{Error, Result};
 use crate::lifecycle::{self, EventKind, EventLog};
 use crate::machine::{MachineName, MachineService, Manager, Record};
 use crate::runner::{self, ConsoleMode};
-use crate::store::{Claim, Store};
+use crate::store::Claim;
 
 /// Create and start a machine
 ///
@@ -48,23 +48,25 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     let RunArgs { spec, detach, no_start, wait, quiet } = args;
     let manager = spec.manager();
-    let record = Store::new_record(spec.into_spec(app)?, manager)?;
+    let NewMachine { record, held } = spec.into_record(app)?;
     let name = record.spec.name.clone();
     let say_name = || if quiet { Ok(()) } else { output::line(&name) };
 
     if no_start {
         app.service(manager).create(record)?;
+        held.keep();
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
     lifecycle::ports::check(&app.store, &record)?;
     if manager == Manager::Local && !detach && !wait {
-        return foreground(app, record);
+        return foreground(app, record, held);
     }
     let remove = record.spec.auto_remove;
     let service = app.service(manager);
     if detach {
         service.create_and_start(record)?;
+        held.keep();
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -74,6 +76,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         service.create_and_start(record)?;
         None
     };
+    held.keep();
     let end = if wait { follow::quietly(app, manager, &name) } else { follow::console(app, manager, &name) }?;
     match end {
         End::Ended(exit) => {
@@ -107,15 +110,19 @@ fn create_claim_and_start(app: &App, service: &dyn MachineService, record: Recor
 }
 
 /// Runs the machine in this process, its console on our standard output.
-fn foreground(app: &App, record: Record) -> Result<ExitCode> {
+fn foreground(app: &App, record: Record, mut held: HeldParts<'_>) -> Result<ExitCode> {
     let name = record.spec.name.clone();
     let remove = record.spec.auto_remove;
     let service = app.local();
     service.create(record.clone())?;
+    held.rootfs_taken();
     let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow, Duration::ZERO);
     let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
     if remove || never_ran {
         remove_after(&service, app, &name, &record);
+    }
+    if !never_ran {
+        held.keep();
     }
     let exit = outcome?;
     if exit.reason == crate::machine::Reason::StartFailed {

@@ -10,15 +10,18 @@ use clap::Args;
 use clap::builder::ValueParser;
 
 use super::app::App;
+use super::volume_args::{Held, VolumeArgs};
 use super::{complete, names};
 use crate::error::{Context as _, Error, Result};
 use crate::image;
+use crate::image::rootfs::{self, Compression};
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Dialect, Mac, MachineName, MachineType, Manager, Platform, Port, RestartPolicy,
-    Spec, parse_duration,
+    Accel, Arch, Attachment, Bytes, Dialect, Mac, MachineName, MachineType, Manager, Platform, Port, Record,
+    RestartPolicy, Spec, parse_duration,
 };
 use crate::network::{self, Networks, Request};
 use crate::paths;
+use crate::store::{RootfsCache, Store};
 use crate::systemd;
 
 /// The restart policies, as completion offers them.
@@ -63,9 +66,13 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
 
-    /// The initial RAM disk, a CPIO archive
-    #[arg(short, long, visible_alias = "rootfs", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    initrd: Option<PathBuf>,
+    /// The root file system: a directory or a tar archive, which becomes a RAM disk, or a RAM disk, a CPIO archive
+    #[arg(short = 'i', long, visible_alias = "initrd", value_name = "DIR|FILE", value_hint = clap::ValueHint::AnyPath)]
+    rootfs: Option<PathBuf>,
+
+    /// Compress the RAM disk that a directory or a tar archive becomes, for a kernel that can undo it
+    #[arg(long, value_name = "none|gzip|zstd", default_value = "none", add = complete::words(&Compression::WORDS))]
+    rootfs_compress: Compression,
 
     /// Publish a port of the guest's on the host, or a range of them; may be repeated
     #[arg(short, long, visible_alias = "publish", value_name = "[HOST-IP:]HOST-PORT:PORT[/tcp|udp]")]
@@ -83,6 +90,9 @@ pub(crate) struct SpecArgs {
     /// The hardware address of the machine's interface on its one network
     #[arg(long, value_name = "MAC", requires = "network")]
     mac: Option<Mac>,
+
+    #[command(flatten)]
+    volumes: VolumeArgs,
 
     /// Remove the machine when it ends
     #[arg(long)]
@@ -151,14 +161,36 @@ impl SpecArgs {
         if self.systemd { Manager::Systemd } else { Manager::Local }
     }
 
-    /// Checks everything and settles what was left open. Changes nothing.
-    pub(crate) fn into_spec(self, app: &App) -> Result<Spec> {
+    /// The record that the machine is to have. Everything is checked and settled before anything is made: volumes that are
+    /// missing, what its root file system becomes.
+    pub(crate) fn into_record(self, app: &App) -> Result<NewMachine<'_>> {
+        let manager = self.manager();
+        let volumes = self.volumes.clone();
+        let (mut spec, rootfs) = self.into_spec(app)?;
+        app.store.check_free(&spec.name)?;
+        let volumes = volumes.hold(app, &spec)?;
+        let made = rootfs.map_or(Ok(None), |source| source.prepare(&app.store))?;
+        let rootfs = made.map(|(digest, cache)| {
+            spec.initrd = Some(app.store.own_rootfs(&spec.name));
+            spec.rootfs_digest = Some(digest);
+            cache
+        });
+        Ok(NewMachine { record: Store::new_record(spec, manager)?, held: HeldParts { volumes, rootfs } })
+    }
+
+    /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
+    fn into_spec(self, app: &App) -> Result<(Spec, Option<rootfs::Source>)> {
         let networks = attachments(app, self.network, self.ip, self.mac)?;
         let wanted = self.arch;
         let kernel = image::kernel::inspect(&self.kernel, wanted)?;
-        if let Some(initrd) = &self.initrd {
-            image::initrd::inspect(initrd)?;
-        }
+        let rootfs = self.rootfs.as_deref().map(paths::absolute).transpose()?;
+        let source = self.rootfs.as_deref().map(|source| {
+            let epoch = paths::environment_variable("SOURCE_DATE_EPOCH");
+            let epoch = epoch.map(|epoch| epoch.to_string_lossy().into_owned());
+            let compression = self.rootfs_compress;
+            rootfs::Wanted { source, compression, kernel: kernel.kind, epoch }.check()
+        });
+        let source = source.transpose()?;
         systemd::check_properties(&self.property)?;
         if let Some(slice) = &self.slice {
             systemd::check_slice(slice)?;
@@ -179,7 +211,10 @@ impl SpecArgs {
             cpus: self.cpus,
             accel: if self.disable_acceleration { Accel::Tcg } else { self.accel },
             machine_type: self.machine,
-            initrd: self.initrd.as_deref().map(paths::absolute).transpose()?,
+            // That of what is made into one is known when it is.
+            initrd: rootfs.clone(),
+            rootfs,
+            rootfs_digest: None,
             stop_timeout_ms: u64::try_from(self.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             restart: self.restart,
             auto_remove: self.rm,
@@ -188,13 +223,40 @@ impl SpecArgs {
             labels: labels(&self.label)?,
             ports: ports(&self.port)?,
             networks,
-            volumes: Vec::new(),
+            volumes: self.volumes.mounts(app)?,
         };
         if spec.auto_remove && spec.restart != RestartPolicy::No {
             return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
         }
         spec.validate()?;
-        Ok(spec)
+        Ok((spec, source))
+    }
+}
+
+/// A machine that is about to be created.
+#[derive(Debug)]
+pub(crate) struct NewMachine<'a> {
+    pub(crate) record: Record,
+    pub(crate) held: HeldParts<'a>,
+}
+
+/// What was made for a machine and is its own once it is created; until then nobody takes it away.
+#[derive(Debug)]
+pub(crate) struct HeldParts<'a> {
+    volumes: Held<'a>,
+    rootfs: Option<RootfsCache>,
+}
+
+impl HeldParts<'_> {
+    /// The machine has its root file system: others' may be swept again.
+    pub(crate) fn rootfs_taken(&mut self) {
+        self.rootfs = None;
+    }
+
+    /// The machine is there: from now on its record keeps what it has.
+    pub(crate) fn keep(self) {
+        self.volumes.keep();
+        drop(self.rootfs);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an initial RAM disk may be: a cpio archive in the `newc` format, as it is or compressed.
 //!
-//! What could be turned into one (a directory, a Dockerfile, a tar archive) is refused with the command that does it.
+//! What could be turned into one (a directory, a tar archive) is [rootfs](super::rootfs)'s matter; a Dockerfile is refused
+//! with the command that makes a directory of it.
 
 use std::fmt;
 use std::io::Read as _;
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use crate::error::{Context as _, Error, Kind, Result};
 
-/// Enough to see a tar archive's magic.
+/// Enough to tell what it is, or a Dockerfile by its first instruction.
 const HEAD: u64 = 512;
 
 /// How a RAM disk is packed.
@@ -44,14 +45,11 @@ impl fmt::Display for Format {
 /// When it is missing ([`Kind::NotFound`]), cannot be read, or is no RAM disk; with what to do where we know.
 pub fn inspect(path: &Path) -> Result<Format> {
     let shown = path.display();
-    if path.is_dir() {
-        return Err(Error::new(format!("initrd {shown} is a directory, not a cpio archive")).with_hint(pack(path)));
-    }
     let mut head = Vec::new();
-    super::open("initrd", path)?
+    super::open("rootfs", path)?
         .take(HEAD)
         .read_to_end(&mut head)
-        .with_context(|| format!("cannot read initrd {shown}"))?;
+        .with_context(|| format!("cannot read rootfs {shown}"))?;
     parse(&head, path)
 }
 
@@ -72,26 +70,22 @@ pub fn parse(head: &[u8], path: &Path) -> Result<Format> {
     if let Some((_, format)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Ok(*format);
     }
-    let bad = |what: &str| Error::of(Kind::Failed, format!("initrd {} {what}", path.display()));
-    if head.get(257..262) == Some(b"ustar") {
-        return Err(bad("is a tar archive, not a cpio archive")
-            .with_hint(format!("`mkdir rootfs && tar -C rootfs -xf {}`, then `{PACK}`", path.display())));
-    }
+    let bad = |what: &str| Error::of(Kind::Failed, format!("rootfs {} {what}", path.display()));
     if head.starts_with(b"070707") || head.starts_with(b"\xc7\x71") || head.starts_with(b"\x71\xc7") {
         return Err(bad("is a cpio archive of an old format").with_hint("`cpio -o -H newc` makes the right one"));
     }
-    if is_dockerfile(head, path) {
-        return Err(bad("is a Dockerfile, not a cpio archive")
-            .with_hint(format!("`docker build -o rootfs -f {} .`, then `{PACK}`", path.display())));
+    if head.starts_with(b"BZh") {
+        return Err(bad("is compressed by bzip2, which kraft cannot undo").with_hint("give it uncompressed"));
     }
-    Err(bad("is not a cpio archive").with_hint(format!("`{PACK}` makes one of the directory rootfs")))
+    if is_dockerfile(head, path) {
+        let build = format!("`docker build -o rootfs -f {} .`", path.display());
+        return Err(bad("is a Dockerfile, not a root file system")
+            .with_hint(format!("{build} makes the directory rootfs of it, which `--rootfs rootfs` takes")));
+    }
+    Err(bad("is not a cpio archive, nor a tar archive").with_hint(TAKEN))
 }
 
-const PACK: &str = "(cd rootfs && find . | cpio -o -H newc) > rootfs.cpio";
-
-fn pack(dir: &Path) -> String {
-    format!("`(cd {} && find . | cpio -o -H newc) > rootfs.cpio` makes one of it", dir.display())
-}
+const TAKEN: &str = "a root file system is a directory, a tar archive, or a cpio archive in the newc format";
 
 /// By its name, or by an instruction that most of them begin with.
 fn is_dockerfile(head: &[u8], path: &Path) -> bool {
@@ -119,30 +113,31 @@ mod tests {
 
     #[test]
     fn what_is_none_comes_with_the_cure() {
-        let mut tar = vec![0; 512];
-        tar[257..262].copy_from_slice(b"ustar");
-        for (head, name, what) in [
-            (tar.as_slice(), "r.tar", "is a tar archive"),
-            (b"070707", "r", "of an old format"),
-            (b"# syntax=docker/dockerfile:1\n\nFROM scratch\n", "file", "is a Dockerfile"),
-            (b"COPY . /\n", "Dockerfile", "is a Dockerfile"),
-            (b"hello", "r", "is not a cpio archive"),
-            (b"", "r", "is not a cpio archive"),
+        for (head, name, what, cure) in [
+            (b"070707".as_slice(), "r", "of an old format", "cpio -o -H newc"),
+            (
+                b"# syntax=docker/dockerfile:1\n\nFROM scratch\n",
+                "file",
+                "is a Dockerfile",
+                "docker build -o rootfs -f file .",
+            ),
+            (b"COPY . /\n", "Dockerfile", "is a Dockerfile", "docker build"),
+            (b"BZh9", "r.tar.bz2", "compressed by bzip2", "uncompressed"),
+            (b"hello", "r", "is not a cpio archive", "directory"),
+            (b"", "r", "is not a cpio archive", "directory"),
         ] {
             let error = check(head, name).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("initrd {name} is ")), "{error}");
+            assert!(error.to_string().starts_with(&format!("rootfs {name} is ")), "{error}");
             assert!(error.to_string().contains(what), "{error}");
-            assert!(error.hint().unwrap().contains("cpio"), "{error:?}");
+            assert!(error.hint().unwrap().contains(cure), "{error:?}");
         }
     }
 
     #[test]
     fn directories_and_missing_files_are_told() {
-        let error = inspect(Path::new("src")).unwrap_err();
-        assert_eq!(error.to_string(), "initrd src is a directory, not a cpio archive");
-        assert!(error.hint().unwrap().contains("(cd src && find . | cpio -o -H newc)"));
+        assert_eq!(inspect(Path::new("src")).unwrap_err().to_string(), "rootfs src is a directory");
         let error = inspect(Path::new("./no-such")).unwrap_err();
-        assert_eq!(error.to_string(), "initrd not found: ./no-such");
+        assert_eq!(error.to_string(), "rootfs not found: ./no-such");
         assert_eq!(error.exit_code(), 127);
     }
 }

@@ -1,9 +1,14 @@
 //! The files that a guest is made of, and what can be told by looking at them: [kernels](kernel), those of
-//! [Unikraft](unikraft) in particular, and [RAM disks](initrd).
+//! [Unikraft](unikraft) in particular, [RAM disks](initrd), and the [root file systems](rootfs) that are made into such.
 
+pub mod cpio;
+pub mod directory;
 mod elf;
 pub mod initrd;
 pub mod kernel;
+pub mod rootfs;
+pub mod tarball;
+pub mod tree;
 pub mod unikraft;
 
 use std::fs::{File, OpenOptions};
@@ -12,7 +17,7 @@ use std::path::Path;
 
 use crate::error::{Context as _, Error, Kind, Result};
 
-/// Opens a regular file that is not empty. `what` is the word for it in messages: kernel, initrd.
+/// Opens a regular file that is not empty. `what` is the word for it in messages: kernel, rootfs.
 fn open(what: &str, path: &Path) -> Result<File> {
     let shown = path.display();
     // Without O_NONBLOCK, opening a FIFO waits for a writer.

@@ -4,11 +4,12 @@
 //! having been there when it was made: after a failed start, a normal end, a killed runner, or by `kraft doctor --fix`.
 
 use crate::error::{Error, Result};
-use crate::lifecycle::ports;
+use crate::lifecycle::{ports, shares};
 use crate::machine::{IpConfig, Record, Spec};
 use crate::network;
 use crate::platform::{Nic, NicBackend, Share};
 use crate::store::Store;
+use crate::volume::virtiofsd::Virtiofsd;
 
 /// What a VMM is handed: interfaces and shared directories, ready.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Attached {
     pub nics: Vec<Nic>,
     /// In the order in which the guest mounts them.
     pub shares: Vec<Share>,
+    /// The programs that serve some of them: they end with this value.
+    pub servers: Vec<Virtiofsd>,
 }
 
 /// Makes all that the machine needs. Nothing is left of it when that fails.
@@ -42,6 +45,7 @@ fn try_attach(store: &Store, record: &Record) -> Result<Attached> {
         ip: connection.ip,
         backend: NicBackend::Tap { queue: connection.queue, vhost: connection.vhost },
     }));
+    (attached.shares, attached.servers) = shares::open(store, spec)?;
     Ok(attached)
 }
 

@@ -8,6 +8,7 @@ mod finish;
 mod listener;
 mod orphans;
 pub mod ports;
+pub mod shares;
 mod stopping;
 mod sweep;
 

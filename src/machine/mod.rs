@@ -3,6 +3,7 @@
 //! says what can be done with machines and is carried out elsewhere.
 
 mod attachment;
+mod digest;
 mod mount;
 mod name;
 mod port;
@@ -14,7 +15,8 @@ mod state;
 mod status;
 
 pub use attachment::{Attachment, IpConfig, Mac, NetworkName};
-pub use mount::Mount;
+pub use digest::Digest;
+pub use mount::{Mount, MountRequest, MountSource, VolumeName};
 pub use name::{MachineId, MachineName, Selector};
 pub use port::Port;
 pub use quantity::{Bytes, Duration, parse_duration};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, Bytes, MachineName, Mount, Port, RestartPolicy};
+use super::{Attachment, Bytes, Digest, MachineName, Mount, Port, RestartPolicy};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.
@@ -35,9 +35,15 @@ pub struct Spec {
     /// The VMM's machine type; chosen by what the kernel needs if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_type: Option<MachineType>,
-    /// Absolute path of the initial RAM disk.
+    /// Absolute path of the initial RAM disk: as given, or the machine's own if it was made of `rootfs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<PathBuf>,
+    /// Absolute path of what the root file system was asked to be: a RAM disk, a directory, a tar archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<PathBuf>,
+    /// The content of `initrd` if kraft made it of `rootfs`; none if that is a RAM disk and used in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs_digest: Option<Digest>,
     /// How long a guest may take to shut down before it is ended, in milliseconds.
     pub stop_timeout_ms: u64,
     /// When it is started again after it ended.
@@ -100,6 +106,14 @@ impl Spec {
                 return Err(Error::new(format!("ports {other} and {port} exclude each other")));
             }
         }
+        for (index, mount) in self.volumes.iter().enumerate() {
+            if let Some(other) = self.volumes[..index].iter().find(|other| other.target == mount.target) {
+                return Err(Error::new(format!(
+                    "volumes {other} and {mount} exclude each other: both are at {}",
+                    mount.target
+                )));
+            }
+        }
         for text in self.kernel_args.iter().chain(&self.app_args) {
             if text.contains(['\0', '\n']) {
                 return Err(Error::new(format!("bad argument '{}': it holds a NUL or a newline", text.escape_debug())));
@@ -124,6 +138,8 @@ impl Spec {
             accel: Accel::Auto,
             machine_type: None,
             initrd: None,
+            rootfs: None,
+            rootfs_digest: None,
             stop_timeout_ms: 10_000,
             restart: RestartPolicy::No,
             auto_remove: false,

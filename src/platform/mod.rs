@@ -7,7 +7,7 @@ pub mod qemu;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 
 use ipnet::Ipv4Net;
@@ -102,8 +102,8 @@ impl Share {
 pub enum ShareBackend {
     /// The VMM itself.
     NineP {
-        /// The host's directory.
-        source: PathBuf,
+        /// The host's directory, open.
+        root: OwnedFd,
     },
     /// A virtiofsd that listens.
     Virtiofs {

@@ -18,6 +18,7 @@ use crate::machine::{Exit, Manager, Phase, Reason, Record, Status};
 use crate::platform::{self, Ask, Guest, GuestEvent, Launch, Output, Vmm};
 use crate::signals::Signals;
 use crate::store::Store;
+use crate::volume::virtiofsd::Virtiofsd;
 
 /// A VMM that has not got the guest to run by then never will.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -33,6 +34,8 @@ pub(super) struct Supervisor<'a> {
 /// What is known of the guest's life so far.
 struct Life {
     guest: Box<dyn Guest>,
+    /// They are of use as long as the guest lives.
+    servers: Vec<Virtiofsd>,
     console: Console,
     complaints: Complaints,
     events: Vec<GuestEvent>,
@@ -58,7 +61,7 @@ impl Supervisor<'_> {
             complaints: writer.into(),
         };
         let control = self.store.control_socket(&spec.name);
-        let Attached { nics, shares } = lifecycle::attach(self.store, self.record)?;
+        let Attached { nics, shares, servers } = lifecycle::attach(self.store, self.record)?;
         let cache = &self.store.paths().runtime;
         let launch = Launch { spec, control: &control, nics, shares, cache, output };
         let guest = vmm.spawn(launch).inspect_err(|_| self.detach())?;
@@ -66,6 +69,7 @@ impl Supervisor<'_> {
         let now = Instant::now();
         let life = Life {
             guest,
+            servers,
             console,
             complaints: Complaints::new(complaints),
             events: Vec::new(),
@@ -112,6 +116,9 @@ impl Supervisor<'_> {
             if ready.process {
                 return self.ended(life);
             }
+            if ready.server {
+                self.unserved(&mut life)?;
+            }
             self.due(&mut life)?;
         }
     }
@@ -145,6 +152,26 @@ impl Supervisor<'_> {
             }
             if event != GuestEvent::Alive {
                 life.events.push(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// A program that served the guest is gone: what the guest has of it hangs for good.
+    fn unserved(&mut self, life: &mut Life) -> Result<()> {
+        // What the VMM said before.
+        self.hear(life)?;
+        let ending = |event: &GuestEvent| matches!(event, GuestEvent::Shutdown(_) | GuestEvent::Broken(_));
+        let expected = life.stopping.is_some() || life.events.iter().any(ending);
+        for mut server in std::mem::take(&mut life.servers) {
+            match server.ended() {
+                None => life.servers.push(server),
+                Some(Some(why)) if !expected => {
+                    let event = GuestEvent::Broken(why);
+                    self.broke(life, &event)?;
+                    life.events.push(event);
+                }
+                Some(_) => {}
             }
         }
         Ok(())
@@ -357,6 +384,7 @@ struct Ready {
     monitor: bool,
     console: bool,
     complaints: bool,
+    server: bool,
 }
 
 fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
@@ -374,7 +402,9 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
     };
     let complaints = life.complaints.fd();
     let all = [Some(signals.as_fd()), Some(life.guest.process()), life.guest.monitor(), console, complaints];
-    let mut fds: Vec<PollFd<'_>> = all.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let servers = life.servers.iter().map(Virtiofsd::process);
+    let mut fds: Vec<PollFd<'_>> =
+        all.iter().flatten().copied().chain(servers).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     match poll(&mut fds, timeout(left)) {
         Ok(_) => {}
         Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),
@@ -388,5 +418,6 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
         monitor: ready(&all[2]),
         console: ready(&all[3]),
         complaints: ready(&all[4]),
+        server: life.servers.iter().any(|_| results.next().unwrap_or(false)),
     })
 }

@@ -47,7 +47,9 @@ impl Claim {
             };
             let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
-                Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, &format!("machine {name}"))?,
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                    wait(file, FlockArg::LockExclusive, &format!("machine {name}"))?
+                }
                 Err((_, errno)) => return Err(errno).with_context(cannot),
             };
             // Whoever had it may have removed the machine, or removed it and made another of that name.
@@ -60,12 +62,12 @@ impl Claim {
 }
 
 /// Blocks in the kernel until the lock is free. flock has no deadline of its own, so a thread waits in our place; it
-/// ends with the process if the deadline passes.
-pub(super) fn wait(file: File, what: &str) -> Result<Flock<File>> {
+/// ends with the process if the deadline passes, which is an error.
+pub(super) fn wait(file: File, how: FlockArg, what: &str) -> Result<Flock<File>> {
     let (done, outcome) = mpsc::channel();
     std::thread::spawn(move || {
         // The receiver is gone after the deadline: then nobody wants the lock, and it is let go here.
-        let _ = done.send(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno));
+        let _ = done.send(Flock::lock(file, how).map_err(|(_, errno)| errno));
     });
     match outcome.recv_timeout(DEADLINE) {
         Ok(lock) => lock.with_context(|| format!("cannot lock {what}")),
@@ -73,6 +75,15 @@ pub(super) fn wait(file: File, what: &str) -> Result<Flock<File>> {
             Kind::Timeout,
             format!("{what} is busy: another kraft has been changing it for {} s", DEADLINE.as_secs()),
         )),
+    }
+}
+
+/// Locks a file together with others who do so, waiting for who has it alone.
+pub(super) fn share(file: File, what: &str) -> Result<Flock<File>> {
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, FlockArg::LockShared, what),
+        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {what}")),
     }
 }
 

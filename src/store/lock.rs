@@ -29,7 +29,9 @@ impl Lock {
         let file = file.with_context(cannot)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { _lock: lock }),
-            Err((file, nix::errno::Errno::EWOULDBLOCK)) => claim::wait(file, what).map(|lock| Self { _lock: lock }),
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+                claim::wait(file, FlockArg::LockExclusive, what).map(|lock| Self { _lock: lock })
+            }
             Err((_, errno)) => Err(errno).with_context(cannot),
         }
     }

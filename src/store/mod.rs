@@ -6,6 +6,7 @@
 //! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
 //! STATE/machines/NAME/runner.log       what the runner said, with the local manager
 //! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
+//! STATE/machines/NAME/rootfs.cpio      the root file system, if kraft made it
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
@@ -23,19 +24,21 @@
 mod claim;
 mod file;
 mod lock;
+mod rootfs;
 mod runtime;
+mod shelf;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use nix::fcntl::Flock;
 use serde::Deserialize;
 
 pub use claim::Claim;
 pub use file::replace as replace_file;
 pub use lock::Lock;
+pub use rootfs::{NewRootfs, RootfsCache};
 pub use runtime::{RunnerLock, StopRequest};
+pub use shelf::{Hold, Sharing, Shelf};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Exit, MachineId, MachineName, Manager, Record, SCHEMA, Selector, Spec};
@@ -45,21 +48,21 @@ const RECORD: &str = "machine.toml";
 const EXIT: &str = "exit.json";
 const CONSOLE: &str = "console.log";
 const RUNNER_LOG: &str = "runner.log";
-const NEW: &str = ".new-";
-const GONE: &str = ".gone-";
 
 /// The records of one scope.
 #[derive(Debug, Clone)]
 pub struct Store {
     paths: Paths,
     machines: PathBuf,
+    shelf: Shelf,
 }
 
 impl Store {
     /// The store in these directories. Touches no file.
     pub fn new(paths: Paths) -> Self {
         let machines = paths.state.join("machines");
-        Self { paths, machines }
+        let shelf = Shelf::new(machines.clone());
+        Self { paths, machines, shelf }
     }
 
     /// The directories that the store is in.
@@ -88,34 +91,23 @@ impl Store {
     pub fn create(&self, record: &Record) -> Result<()> {
         let name = &record.spec.name;
         let cannot = || format!("cannot create machine {name}");
-        std::fs::create_dir_all(&self.machines)
-            .with_context(|| format!("cannot make {}", self.machines.display()))
-            .with_context(cannot)?;
-        if self.directory(name).exists() {
-            return Err(taken(name));
-        }
-        self.sweep_leftovers();
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
-        let (staging, _lock) = self.stage().with_context(cannot)?;
-        let filled = file::replace(&staging.join(RECORD), text.as_bytes());
-        let moved = filled.and_then(|()| {
-            match rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                &staging,
-                rustix::fs::CWD,
-                self.directory(name),
-                rustix::fs::RenameFlags::NOREPLACE,
-            ) {
-                Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => Err(taken(name)),
-                result => result.with_context(cannot),
-            }
-        });
-        if let Err(error) = moved {
-            // The cause is worth more than a second error about the same full disk.
-            let _ = std::fs::remove_dir_all(&staging);
-            return Err(if error.kind() == Kind::Conflict { error } else { error.context(cannot()) });
-        }
-        file::sync_dir(&self.machines).with_context(cannot)
+        let fill = |dir: &Path| {
+            record.spec.rootfs_digest.map_or(Ok(()), |digest| self.take_rootfs(digest, dir))?;
+            file::replace(&dir.join(RECORD), text.as_bytes())
+        };
+        self.shelf.put(name, fill).map_err(|error| match error.kind() {
+            Kind::Conflict => taken(name),
+            _ => error.context(cannot()),
+        })
+    }
+
+    /// Looks whether a name is free, before anything is done for a machine that would have it.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when it is taken.
+    pub fn check_free(&self, name: &MachineName) -> Result<()> {
+        if self.directory(name).exists() { Err(taken(name)) } else { Ok(()) }
     }
 
     /// Reads one record.
@@ -133,20 +125,18 @@ impl Store {
         }
     }
 
+    /// What stands in a record that may not be readable as one.
+    pub fn record_text(&self, name: &MachineName) -> Option<String> {
+        let text = std::fs::read(self.directory(name).join(RECORD)).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// The names of all records, sorted, readable or not.
     ///
     /// # Errors
     /// When the directory cannot be read; a missing one is empty.
     pub fn names(&self) -> Result<Vec<MachineName>> {
-        let entries = match std::fs::read_dir(&self.machines) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e).with_context(|| format!("cannot list {}", self.machines.display())),
-        };
-        let mut names: Vec<MachineName> =
-            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-        names.sort_unstable();
-        Ok(names)
+        self.shelf.names()
     }
 
     /// The machine that a person points at: a name, else the beginning of exactly one id.
@@ -212,17 +202,9 @@ impl Store {
         let cannot = || format!("cannot remove the record of {name}");
         // First, as nothing leads here once the record is gone. A runner makes it again, but none can start now.
         self.remove_runtime(name).with_context(cannot)?;
-        let gone = self.scratch(GONE)?;
-        match std::fs::rename(self.directory(name), &gone) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            result => result.with_context(cannot)?,
-        }
-        match std::fs::remove_dir_all(&gone) {
-            // Somebody who cleans up was faster.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            result => result.with_context(cannot)?,
-        }
-        file::sync_dir(&self.machines).with_context(cannot)
+        self.shelf.take(name).with_context(cannot)?;
+        self.sweep_rootfs();
+        Ok(())
     }
 
     /// How the machine ended the last time.
@@ -257,40 +239,10 @@ impl Store {
         self.machines.join(name)
     }
 
-    fn scratch(&self, prefix: &str) -> Result<PathBuf> {
-        let id = MachineId::from_bytes(random()?);
-        Ok(self.machines.join(format!("{prefix}{id}")))
-    }
-
-    /// A new directory for a record that is being made, held so that nobody takes it for abandoned.
-    fn stage(&self) -> Result<(PathBuf, Flock<File>)> {
-        loop {
-            let staging = self.scratch(NEW)?;
-            file::make_private_dir(&staging)?;
-            match claim::lock_new(&staging) {
-                Ok(Some(lock)) => return Ok((staging, lock)),
-                // Cleaned up by somebody in the moment before it was held.
-                Ok(None) => {}
-                Err(error) => {
-                    let _ = std::fs::remove_dir(&staging);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
     /// Removes what killed creators and removers left behind. What is held is still in use.
     pub fn sweep_leftovers(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.machines) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let staged = name.starts_with(GONE) || name.starts_with(NEW);
-            let Some(_lock) = staged.then(|| claim::lock_abandoned(&entry.path())).flatten() else { continue };
-            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
-                log::debug!("cannot remove {}: {error}", entry.path().display());
-            }
-        }
+        self.shelf.sweep();
+        self.sweep_rootfs();
     }
 }
 

@@ -4,13 +4,13 @@ use super::*;
 use crate::machine::{Reason, RestartPolicy, Spec, Status, StopMode};
 use crate::paths::Scope;
 
-struct Scratch {
-    store: Store,
+pub(super) struct Scratch {
+    pub(super) store: Store,
     root: PathBuf,
 }
 
 impl Scratch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = std::env::temp_dir().join(format!("kraft-store-{}", MachineId::from_bytes(random().unwrap())));
         let paths =
             Paths { scope: Scope::User, state: root.join("state"), runtime: root.join("run"), overridden: true };
@@ -33,7 +33,7 @@ fn spec(name: &str) -> Spec {
     }
 }
 
-fn record(name: &str) -> Record {
+pub(super) fn record(name: &str) -> Record {
     Store::new_record(spec(name), Manager::Local).unwrap()
 }
 

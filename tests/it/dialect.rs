@@ -80,7 +80,7 @@ fn what_a_plain_kernel_would_not_read_is_refused(keeper: Keeper) {
 
 #[test]
 fn linux_hands_on_environment_and_arguments() {
-    let lab = Lab::new("linux");
+    let lab = Lab::new("dialect-linux");
     let [port] = free_ports();
     let (publish, initrd) = (format!("127.0.0.1:{port}:80"), guest("linux.cpio"));
     let options = [

@@ -474,8 +474,9 @@ pub fn kraft() -> PathBuf {
     std::env::var_os("KRAFT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kraft").into(), PathBuf::from)
 }
 
-/// A guest made from the tree's sources: `tiny`, `tiny32`, and `linux` with its RAM disk `linux.cpio`. The last two are
-/// `vmlinux` and `initramfs` of the directory that `tests/guests/linux/build` prints, put beside the others by tests/run.
+/// A guest made from the tree's sources: `tiny`, `tiny32`; `net`, `net-unikraft`, `net-unikraft-old`; and `linux` with its
+/// RAM disk `linux.cpio`. The last two are `vmlinux` and `initramfs` of the directory that `tests/guests/linux/build` prints,
+/// put beside the others by tests/run.
 pub fn guest(name: &str) -> String {
     let dir = std::env::var("KRAFT_GUESTS").expect("tests/run says where the guests are");
     let path = Path::new(&dir).join(name);

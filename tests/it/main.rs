@@ -13,6 +13,7 @@
 mod keeper;
 mod lab;
 mod leaks;
+mod small;
 mod talk;
 mod wire;
 
@@ -26,6 +27,8 @@ mod netns;
 mod networks;
 mod ports;
 mod published;
+mod rootfs;
 mod stop;
 mod systemd;
 mod user;
+mod volumes;

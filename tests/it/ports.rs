@@ -5,8 +5,8 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use serde_json::json;
 
 use crate::keeper::{Keeper, under_both};
-use crate::lab::guest;
-use crate::wire::{echo, free_ports, get, loopback, refuses};
+use crate::lab::{Lab, Said, guest};
+use crate::wire::{echo, free_ports, get, inside, loopback, refuses};
 
 under_both! {
     a_guest_serves_on_the_addresses_asked,
@@ -16,7 +16,7 @@ under_both! {
     a_port_is_free_once_its_machine_is_down,
 }
 
-fn start(keeper: Keeper, lab: &crate::lab::Lab, short: &str, options: &[&str]) -> crate::lab::Said {
+fn start(keeper: Keeper, lab: &Lab, short: &str, options: &[&str]) -> Said {
     lab.start_guest("net", short, keeper == Keeper::Systemd, options, &[])
 }
 
@@ -104,4 +104,18 @@ fn a_port_is_free_once_its_machine_is_down(keeper: Keeper) {
     }
     lab.kraft(["restart", &lab.name("web")]).ok();
     assert_eq!(lab.state_of("web"), "running");
+}
+
+#[test]
+fn a_linux_guest_serves_too() {
+    let lab = Lab::new("port-of-linux");
+    let [port] = free_ports();
+    let (initrd, publish) = (guest("linux.cpio"), format!("127.0.0.1:{port}:80"));
+    let options = ["-M", "256M", "--initrd", &initrd, "-p", &publish];
+    // On a busy host the kernel would take its timer for broken.
+    lab.start_guest("linux", "vm", true, &options, &["console=ttyS0", "no_timer_check"]).ok();
+    lab.until_console("vm", "guest: ready");
+    assert_eq!(get((loopback(1), port), "/"), format!("hello from {}\n", lab.name("vm")));
+    let said = inside((loopback(1), port), "echo $((2 + 3)); exit 3");
+    assert_eq!((said.code, &*said.out), (3, "5\n"));
 }

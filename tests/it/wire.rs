@@ -3,21 +3,38 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-use crate::lab::DEADLINE;
+use crate::lab::{DEADLINE, Said};
 
 /// The body of what a guest answers to `GET PATH`.
 #[track_caller]
 pub fn get(address: impl Into<SocketAddr>, path: &str) -> String {
-    let address = address.into();
+    request(address.into(), &format!("GET {path} HTTP/1.0\r\n\r\n")).1
+}
+
+/// What a shell script printed that was run inside the guest `linux`, all of it in `out`, and how it ended.
+#[track_caller]
+pub fn inside(address: impl Into<SocketAddr>, script: &str) -> Said {
+    let head = format!("POST /cgi-bin/sh HTTP/1.0\r\nContent-Length: {}\r\n\r\n", script.len());
+    let (head, out) = request(address.into(), &(head + script));
+    let status = head.lines().find_map(|line| line.strip_prefix("Exit-Status: "));
+    let code =
+        status.and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("'{script}' was not run: {head}"));
+    Said { code, out, err: String::new() }
+}
+
+/// Head and body of the answer to a request that is granted.
+#[track_caller]
+fn request(address: SocketAddr, text: &str) -> (String, String) {
+    let what = text.lines().next().unwrap_or_default();
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap_or_else(|e| panic!("{address}: {e}"));
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap_or_else(|e| panic!("{address}{path}: {e}"));
+    stream.read_to_end(&mut answer).unwrap_or_else(|e| panic!("{address}: {what}: {e}"));
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{address}{path} said {answer:?}"));
-    assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{address}{path} said {head}");
-    body.to_owned()
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{address}: {what}: {answer:?}"));
+    assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{address}: {what}: {head}");
+    (head.to_owned(), body.to_owned())
 }
 
 /// What a guest answers to a datagram.

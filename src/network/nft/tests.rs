@@ -6,7 +6,7 @@ use super::element::Owner;
 use super::table::{self, Table, Transaction};
 use super::{published, rules};
 use crate::error::Kind;
-use crate::machine::{MachineId, Manager, Port, Record, SCHEMA, Spec};
+use crate::machine::{Kernel, KernelKind, MachineId, Manager, Port, Record, SCHEMA, Spec};
 use crate::network::Network;
 
 fn network(name: &str, bridge: &str, ipv4: &str, ipv6: Option<&str>, internal: bool) -> Network {
@@ -23,8 +23,11 @@ fn network(name: &str, bridge: &str, ipv4: &str, ipv6: Option<&str>, internal: b
 }
 
 fn machine(name: &str, id: u8, ports: &[&str]) -> Record {
-    let spec =
-        Spec { ports: ports.iter().flat_map(|text| Port::parse(text).unwrap()).collect(), ..Spec::example(name) };
+    let spec = Spec {
+        kernel: Kernel::new("/srv/web.elf", KernelKind::Unikraft),
+        ports: ports.iter().flat_map(|text| Port::parse(text).unwrap()).collect(),
+        ..Spec::example(name)
+    };
     let id = MachineId::from_bytes([id; 16]);
     Record { schema: SCHEMA, id, created: jiff::Timestamp::UNIX_EPOCH, manager: Manager::Local, stale: false, spec }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
+use crate::machine::{Accel, Arch, KernelKind, MachineType, ShareDriver, Spec};
 use crate::platform::cmdline::{Loader, Told, command_line};
 use crate::platform::{Nic, NicBackend, Share, ShareBackend};
 
@@ -47,10 +47,10 @@ impl<'a> Devices<'a> {
             NicBackend::Tap { queue, vhost } => [Some(queue.as_fd()), vhost.as_ref().map(AsFd::as_fd)],
         });
         let shares = self.shares.iter().map(|share| match &share.backend {
-            ShareBackend::NineP { .. } => None,
-            ShareBackend::Virtiofs { socket } => Some(socket.as_fd()),
+            ShareBackend::NineP { root } => root.as_fd(),
+            ShareBackend::Virtiofs { socket } => socket.as_fd(),
         });
-        nics.chain(shares).flatten()
+        nics.flatten().chain(shares)
     }
 }
 
@@ -67,11 +67,16 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs, given: De
     }
     argv.pair("-display", "none");
     argv.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    argv.pair("-machine", machine(spec, choice));
+    let shared = given.shares.iter().any(|share| share.driver() == ShareDriver::Virtiofs);
+    argv.pair("-machine", machine(spec, choice) + if shared { ",memory-backend=ram" } else { "" });
     argv.pair("-accel", accel(choice.accel));
     argv.pair("-cpu", cpu(spec.arch, choice.accel));
     argv.pair("-smp", spec.cpus.to_string());
     argv.pair("-m", format!("{}M", spec.memory.mebibytes()));
+    if shared {
+        // virtiofsd reads and writes the guest's memory itself.
+        argv.pair("-object", format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory.mebibytes()));
+    }
     argv.pair("-rtc", "base=utc");
     // The guest does not run before the runner says so: what ends before that is QEMU's own failure, what ends after
     // it is the guest's doing. A guest that panicked stays, so that its runner hears of it.
@@ -101,6 +106,11 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs, given: De
     for (index, nic) in given.nics.iter().enumerate() {
         argv.pair("-netdev", netdev(index, nic)?);
         argv.pair("-device", nic_device(index, nic, choice.machine_type));
+    }
+    for share in given.shares {
+        let (flag, backend) = share_backend(share);
+        argv.pair(flag, backend);
+        argv.pair("-device", share_device(share, choice.machine_type));
     }
     Ok(argv.0)
 }
@@ -173,6 +183,36 @@ fn nic_device(index: usize, nic: &Nic, machine_type: MachineType) -> String {
         MachineType::Pc | MachineType::Q35 | MachineType::Virt => {
             format!("virtio-net-pci,netdev=hostnet{index}{mac},romfile=")
         }
+    }
+}
+
+/// Who serves a directory. Tags are our own words, and the directory comes by descriptor: no text of a person's is here.
+///
+/// Files belong to whoever runs the VMM, and look the same on both sides. The models that keep a guest's own idea of
+/// owners and special files beside the files (`mapped-*`) show a guest's files as 0600 and its symbolic links as plain
+/// files to the host, and cannot follow the host's links; `passthrough` cannot make a single file without root.
+fn share_backend(share: &Share) -> (&'static str, String) {
+    let tag = &share.tag;
+    match &share.backend {
+        ShareBackend::NineP { root } => {
+            let (own, fd) = (crate::paths::OWN_FDS, root.as_raw_fd());
+            let read_only = if share.read_only { ",readonly=on" } else { "" };
+            let how = "security_model=none,multidevs=remap";
+            ("-fsdev", format!("local,id={tag},path={own}/{fd},{how}{read_only}"))
+        }
+        ShareBackend::Virtiofs { socket } => ("-chardev", format!("socket,id={tag},fd={}", socket.as_raw_fd())),
+    }
+}
+
+fn share_device(share: &Share, machine_type: MachineType) -> String {
+    let tag = &share.tag;
+    let bus = match machine_type {
+        MachineType::Microvm => "device",
+        MachineType::Pc | MachineType::Q35 | MachineType::Virt => "pci",
+    };
+    match &share.backend {
+        ShareBackend::NineP { .. } => format!("virtio-9p-{bus},fsdev={tag},mount_tag={tag}"),
+        ShareBackend::Virtiofs { .. } => format!("vhost-user-fs-{bus},chardev={tag},tag={tag}"),
     }
 }
 
@@ -267,5 +307,41 @@ mod tests {
         assert!(netdev(1, &nic).unwrap().starts_with("tap,id=hostnet1,fd="));
         let device = nic_device(1, &nic, MachineType::Microvm);
         assert_eq!(device, "virtio-net-device,netdev=hostnet1,mac=02:00:00:00:00:01");
+    }
+
+    #[test]
+    fn shared_directories() {
+        let fd = || std::os::fd::OwnedFd::from(std::fs::File::open("Cargo.toml").unwrap());
+        let share =
+            |tag: &str, read_only, backend| Share { tag: tag.into(), target: "/w,w".into(), read_only, backend };
+        let shares = [
+            share("fs1", true, ShareBackend::NineP { root: fd() }),
+            share("fs2", false, ShareBackend::NineP { root: fd() }),
+        ];
+        let line = |shares: &[Share]| {
+            let spec = spec(KernelKind::Linux);
+            let inputs = Inputs { kernel: spec.kernel.path.clone(), initrd: None, monitor: 5, control: 6 };
+            let argv = arguments(&spec, &choice(MachineType::Q35), &inputs, Devices { nics: &[], shares }).unwrap();
+            argv.into_iter().map(|a| a.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let number = |share: &Share| {
+            Devices { nics: &[], shares: std::slice::from_ref(share) }.fds().next().unwrap().as_raw_fd()
+        };
+        let expected = format!(
+            "-fsdev local,id=fs1,path=/proc/self/fd/{},security_model=none,multidevs=remap,readonly=on \
+             -device virtio-9p-pci,fsdev=fs1,mount_tag=fs1 \
+             -fsdev local,id=fs2,path=/proc/self/fd/{},security_model=none,multidevs=remap \
+             -device virtio-9p-pci,fsdev=fs2,mount_tag=fs2",
+            number(&shares[0]),
+            number(&shares[1])
+        );
+        assert!(line(&shares).ends_with(&expected), "{}", line(&shares));
+        let shares = [share("fs1", false, ShareBackend::Virtiofs { socket: fd() })];
+        let expected =
+            format!("-chardev socket,id=fs1,fd={} -device vhost-user-fs-pci,chardev=fs1,tag=fs1", number(&shares[0]));
+        let line = line(&shares);
+        assert!(line.ends_with(&expected), "{line}");
+        assert!(line.contains("-machine q35,usb=off,vmport=off,memory-backend=ram "), "{line}");
+        assert!(line.contains("-object memory-backend-memfd,id=ram,size=64M,share=on "), "{line}");
     }
 }

@@ -1,10 +1,10 @@
 //! What the host lacks: QEMU, a bus, permission, space.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use super::{MANAGERS, assert_nothing_left, run, words};
 use crate::lab::{Lab, Who, guest};
+use crate::small::Small;
 
 #[test]
 fn no_qemu() {
@@ -137,48 +137,6 @@ fn no_permission() {
         assert!(error.contains("ermission denied"), "{error}");
         assert!(hint.contains("root"), "{hint}");
         assert!(!Path::new("/var/lib/kraft/machines").join(&name).exists());
-    }
-}
-
-/// A small file system, mounted until this is dropped.
-struct Small {
-    dir: PathBuf,
-}
-
-impl Small {
-    fn on(dir: PathBuf, options: &str) -> Self {
-        let small = Self { dir };
-        small.mount(&["-t", "tmpfs", "-o", options, "tmpfs"]);
-        small
-    }
-
-    fn mount(&self, args: &[&str]) {
-        assert!(Command::new("mount").args(args).arg(&self.dir).status().unwrap().success(), "mount {args:?}");
-    }
-
-    /// Leaves no room for one more byte.
-    fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.dir.join("ballast")).unwrap();
-        for size in [1 << 16, 1 << 12, 1] {
-            let piece = vec![b'x'; size];
-            let end = loop {
-                if let Err(end) = file.write_all(&piece) {
-                    break end;
-                }
-            };
-            assert_eq!(end.kind(), std::io::ErrorKind::StorageFull);
-        }
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.dir.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
     }
 }
 

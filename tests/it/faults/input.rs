@@ -49,8 +49,8 @@ fn an_initrd_that_is_none() {
     let lab = Lab::new("initrd").with_store();
     let text = lab.file("text", b"this is not an archive\n");
     for (initrd, wanted, code) in [
-        ("/nowhere/rootfs", "initrd not found: /nowhere/rootfs", 127),
-        ("/etc", "initrd /etc is a directory", 125),
+        ("/nowhere/rootfs", "rootfs not found: /nowhere/rootfs", 127),
+        ("/dev/null", "rootfs /dev/null is not a regular file", 125),
         (&text, "text is not a cpio archive", 125),
     ] {
         for systemd in MANAGERS {

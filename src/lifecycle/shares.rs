@@ -1,0 +1,53 @@
+//! A machine's volumes, as its VMM is given them.
+
+use std::os::fd::OwnedFd;
+
+use crate::error::Result;
+use crate::machine::{Mount, ShareDriver, Spec};
+use crate::platform::{Share, ShareBackend};
+use crate::store::Store;
+use crate::volume::virtiofsd::{self, Virtiofsd};
+use crate::volume::{self, Missing, Volumes};
+
+/// Opens a directory that is to be mounted.
+///
+/// # Errors
+/// When it is not there, or no directory; of a named volume, when the way leads out of it.
+pub fn open_source(volumes: &Volumes, mount: &Mount, missing: Missing) -> Result<OwnedFd> {
+    match &mount.volume {
+        Some(name) => {
+            volumes.read(name)?;
+            volume::open_below(&volumes.data(name), &mount.source, &format!("volume {}", mount.what()), missing)
+        }
+        None => volume::open_dir(&mount.source, missing),
+    }
+}
+
+/// Checks that there are the programs that the machine's volumes need. Looks at no volume.
+///
+/// # Errors
+/// Names the program that is missing, or cannot do what is asked.
+pub fn check(spec: &Spec) -> Result<()> {
+    let by_program = |mount: &&Mount| mount.driver == ShareDriver::Virtiofs;
+    spec.volumes.iter().filter(by_program).try_for_each(|mount| virtiofsd::check(mount).map(drop))
+}
+
+/// All of a machine's directories, and the programs that serve those that the VMM does not.
+pub(super) fn open(store: &Store, spec: &Spec) -> Result<(Vec<Share>, Vec<Virtiofsd>)> {
+    let volumes = Volumes::new(store.paths());
+    let (mut shares, mut servers) = (Vec::new(), Vec::new());
+    for (index, mount) in spec.volumes.iter().enumerate() {
+        let root = open_source(&volumes, mount, Missing::Refuse)?;
+        let backend = match mount.driver {
+            ShareDriver::NineP => ShareBackend::NineP { root },
+            ShareDriver::Virtiofs => {
+                let (server, socket) = virtiofsd::start(store, spec, mount, root)?;
+                servers.push(server);
+                ShareBackend::Virtiofs { socket }
+            }
+        };
+        let tag = format!("fs{}", index + 1);
+        shares.push(Share { tag, target: mount.target.clone(), read_only: mount.read_only, backend });
+    }
+    Ok((shares, servers))
+}

@@ -1,0 +1,315 @@
+//! The root file systems that kraft made, each kept once for all machines that have it.
+//!
+//! ```text
+//! STATE/rootfs/SHA256.cpio      an archive, named by its content; its other names are rootfs.cpio of machines
+//! STATE/rootfs/SHA256.source    a link to the archive that was made of what has this fingerprint
+//! STATE/rootfs/.new-RANDOM      an archive that is being made
+//! STATE/rootfs/.lock            shared by who makes archives or takes them, held alone by who removes them
+//! ```
+//!
+//! The number of names that a file has is the number of its users: what only the cache has a name for is removed when
+//! nobody is busy here, and so is what a killed maker left.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest as _, Sha256};
+
+use super::shelf::NEW;
+use super::{Store, claim, file, random};
+use crate::error::{Context as _, Result};
+use crate::machine::{Digest, MachineId, MachineName};
+
+const LOCK: &str = ".lock";
+const ARCHIVE: &str = "cpio";
+const SOURCE: &str = "source";
+/// The name of a machine's own.
+const OWN: &str = "rootfs.cpio";
+
+/// The cache, held so that nothing in it is removed before a machine has taken it.
+#[derive(Debug)]
+pub struct RootfsCache {
+    dir: PathBuf,
+    lock: Option<Flock<File>>,
+}
+
+impl Store {
+    /// Where a machine has the root file system that was made for it.
+    pub fn own_rootfs(&self, name: &MachineName) -> PathBuf {
+        self.directory(name).join(OWN)
+    }
+
+    /// Opens the cache, and removes what nobody uses.
+    ///
+    /// # Errors
+    /// When it cannot be made or locked.
+    pub fn rootfs_cache(&self) -> Result<RootfsCache> {
+        let dir = self.rootfs_dir();
+        let cannot = || format!("cannot make {}", dir.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(cannot)?;
+        self.sweep_rootfs();
+        let lock = claim::share(open_lock(&dir)?, &dir.display().to_string())?;
+        Ok(RootfsCache { dir, lock: Some(lock) })
+    }
+
+    /// Removes what nobody uses, unless somebody is busy with the cache.
+    pub fn sweep_rootfs(&self) {
+        sweep(&self.rootfs_dir());
+    }
+
+    /// Gives a machine that is being made the archive of this content.
+    pub(super) fn take_rootfs(&self, digest: Digest, staging: &Path) -> Result<()> {
+        let (from, to) = (self.rootfs_dir().join(archive(digest)), staging.join(OWN));
+        let cannot = || format!("cannot take the root file system {}", from.display());
+        match std::fs::hard_link(&from, &to) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(e).with_context(cannot),
+            Ok(()) => Ok(()),
+            // As many names as the file system allows, or it knows no links.
+            Err(_) => std::fs::copy(&from, &to).and_then(|_| File::open(&to)?.sync_all()).with_context(cannot),
+        }
+    }
+
+    fn rootfs_dir(&self) -> PathBuf {
+        self.paths().state.join("rootfs")
+    }
+}
+
+impl RootfsCache {
+    /// The content that was made of what has this fingerprint, if it is still there.
+    pub fn find(&self, fingerprint: Digest) -> Option<Digest> {
+        let target = std::fs::read_link(self.dir.join(source(fingerprint))).ok()?;
+        let digest = target.to_str()?.strip_suffix(ARCHIVE)?.strip_suffix('.')?.parse().ok()?;
+        self.dir.join(archive(digest)).is_file().then_some(digest)
+    }
+
+    /// A new archive.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(&self) -> Result<NewRootfs<'_>> {
+        let (path, file) = self.new_file()?;
+        Ok(NewRootfs { cache: self, path: Some(path), file, hash: Sha256::new() })
+    }
+
+    /// A file for what is needed on the way, which has no name.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<File> {
+        let (path, file) = self.new_file()?;
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        Ok(file)
+    }
+
+    fn new_file(&self) -> Result<(PathBuf, File)> {
+        let path = self.dir.join(format!("{NEW}{}", MachineId::from_bytes(random()?)));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        file.with_context(|| format!("cannot make {}", path.display())).map(|file| (path, file))
+    }
+}
+
+impl Drop for RootfsCache {
+    fn drop(&mut self) {
+        // Let go of first, as it keeps the sweep out. Then what no machine took in the end is not left.
+        drop(self.lock.take());
+        sweep(&self.dir);
+    }
+}
+
+/// An archive that is being written. Dropped before it is [kept](Self::keep), nothing is left of it.
+#[derive(Debug)]
+pub struct NewRootfs<'a> {
+    cache: &'a RootfsCache,
+    path: Option<PathBuf>,
+    file: File,
+    hash: Sha256,
+}
+
+impl NewRootfs<'_> {
+    /// Keeps what was written, under its content's name, and remembers what it was made of.
+    ///
+    /// # Errors
+    /// When it cannot be written to the disk.
+    pub fn keep(mut self, fingerprint: Option<Digest>) -> Result<Digest> {
+        let dir = &self.cache.dir;
+        let cannot = || format!("cannot write to {}", dir.display());
+        let digest = Digest::from_bytes(self.hash.finalize_reset().into());
+        self.file.sync_all().with_context(cannot)?;
+        if let Some(path) = self.path.take() {
+            let kept = dir.join(archive(digest));
+            // The one that is there is the same, and machines may have it already.
+            let moved = if kept.exists() { std::fs::remove_file(&path) } else { std::fs::rename(&path, kept) };
+            moved.with_context(cannot)?;
+        }
+        if let Some(fingerprint) = fingerprint {
+            let new = dir.join(format!("{NEW}{}", MachineId::from_bytes(random()?)));
+            std::os::unix::fs::symlink(archive(digest), &new)
+                .and_then(|()| std::fs::rename(&new, dir.join(source(fingerprint))))
+                .with_context(cannot)?;
+        }
+        file::sync_dir(dir)?;
+        Ok(digest)
+    }
+}
+
+impl Write for NewRootfs<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let full = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", self.cache.dir.display()));
+        let written = self.file.write(bytes).map_err(full)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for NewRootfs<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            log::warn!("cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+fn archive(digest: Digest) -> String {
+    format!("{digest}.{ARCHIVE}")
+}
+
+fn source(fingerprint: Digest) -> String {
+    format!("{fingerprint}.{SOURCE}")
+}
+
+fn open_lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+fn sweep(dir: &Path) {
+    if !dir.exists() {
+        return;
+    }
+    match try_sweep(dir) {
+        Ok(()) => {}
+        Err(error) => log::debug!("cannot clean up {}: {error}", dir.display()),
+    }
+}
+
+fn try_sweep(dir: &Path) -> Result<()> {
+    let _lock = match Flock::lock(open_lock(dir)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        // Who is busy with it cleans up in the end.
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(()),
+        Err((_, errno)) => return Err(errno).context("cannot lock it"),
+    };
+    let mut links = Vec::new();
+    for entry in std::fs::read_dir(dir).context("cannot list it")?.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let unused = || entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1);
+        if name.to_str().is_some_and(|name| name.starts_with(NEW)) || (extension == Some(ARCHIVE) && unused()) {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        } else if extension == Some(SOURCE) {
+            links.push(path);
+        }
+    }
+    for link in links.iter().filter(|link| !link.exists()) {
+        std::fs::remove_file(link).with_context(|| format!("cannot remove {}", link.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Scratch, record};
+    use super::*;
+
+    fn fingerprint(byte: u8) -> Digest {
+        Digest::from_bytes([byte; 32])
+    }
+
+    fn files(scratch: &Scratch) -> Vec<String> {
+        let entries = std::fs::read_dir(scratch.store.rootfs_dir()).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != LOCK);
+        names.sort();
+        names
+    }
+
+    fn make(cache: &RootfsCache, content: &[u8], of: Option<Digest>) -> Digest {
+        let mut new = cache.begin().unwrap();
+        new.write_all(content).unwrap();
+        new.keep(of).unwrap()
+    }
+
+    #[test]
+    fn machines_share_what_is_the_same_and_the_last_takes_it_along() {
+        let s = Scratch::new();
+        let names = ["one", "two"].map(|name| {
+            let cache = s.store.rootfs_cache().unwrap();
+            let mut record = record(name);
+            record.spec.rootfs_digest = Some(make(&cache, b"content", Some(fingerprint(1))));
+            assert_eq!(cache.find(fingerprint(1)), record.spec.rootfs_digest);
+            s.store.create(&record).unwrap();
+            record.spec.name
+        });
+        assert_eq!(files(&s).len(), 2, "{:?}", files(&s));
+        let inode = |name| std::fs::metadata(s.store.own_rootfs(name)).unwrap().ino();
+        assert_eq!(inode(&names[0]), inode(&names[1]));
+        s.store.remove(&names[0]).unwrap();
+        assert_eq!(std::fs::read(s.store.own_rootfs(&names[1])).unwrap(), b"content");
+        assert_eq!(files(&s).len(), 2);
+        s.store.remove(&names[1]).unwrap();
+        assert_eq!(files(&s), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_removed_from_under_a_maker_and_nothing_is_left_by_one() {
+        let s = Scratch::new();
+        let cache = s.store.rootfs_cache().unwrap();
+        let digest = make(&cache, b"a", Some(fingerprint(1)));
+        let unfinished = cache.begin().unwrap();
+        let other = s.store.rootfs_cache().unwrap();
+        s.store.sweep_rootfs();
+        drop(other);
+        assert_eq!(files(&s).len(), 3);
+        drop(unfinished);
+        assert_eq!(cache.find(fingerprint(1)), Some(digest));
+        assert_eq!(cache.find(fingerprint(2)), None);
+        drop(cache);
+        assert_eq!(files(&s), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_killed_maker_left_goes_with_the_next() {
+        let s = Scratch::new();
+        let cache = s.store.rootfs_cache().unwrap();
+        make(&cache, b"a", Some(fingerprint(1)));
+        std::mem::forget(cache.begin().unwrap());
+        // Killed: its lock is gone, and nobody cleaned up.
+        let (mut cache, dir) = (std::mem::ManuallyDrop::new(cache), s.store.rootfs_dir());
+        drop(cache.lock.take());
+        assert_eq!(std::fs::read_dir(dir).unwrap().count(), 4);
+        drop(s.store.rootfs_cache().unwrap());
+        assert_eq!(files(&s), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_leaves_nothing() {
+        let s = Scratch::new();
+        s.store.create(&record("web")).unwrap();
+        let cache = s.store.rootfs_cache().unwrap();
+        let mut second = record("web");
+        second.spec.rootfs_digest = Some(make(&cache, b"a", None));
+        assert!(s.store.create(&second).is_err());
+        drop(cache);
+        assert_eq!(files(&s), Vec::<String>::new());
+    }
+}
