@@ -23,6 +23,7 @@ mod faults;
 mod killed;
 mod local;
 mod many;
+mod names;
 mod netns;
 mod networks;
 mod ports;

@@ -52,6 +52,19 @@ impl Netns {
         other.ip(&format!("link set {there} up"));
     }
 
+    /// Lays a cable to the host that the test itself is on. The host's end is called as the namespace is.
+    pub fn cable_to_host(&self, address: &str, host: &str) {
+        let end = &self.name[..self.name.len().min(15)];
+        let ip = |arguments: String| {
+            assert!(Command::new("ip").args(arguments.split(' ')).status().expect("ip runs").success(), "{arguments}");
+        };
+        ip(format!("link add {end} type veth peer name eth netns {}", self.name));
+        ip(format!("address add {host} dev {end}"));
+        ip(format!("link set {end} up"));
+        self.address("eth", address);
+        self.ip("link set eth up");
+    }
+
     /// Gives an interface an address, usable at once.
     pub fn address(&self, interface: &str, address: &str) {
         let nodad = if address.contains(':') { " nodad" } else { "" };

@@ -293,19 +293,19 @@ fn a_killed_nft_leaves_all_or_nothing() {
     assert!(nothing > 0, "no kill came in time ({all} published)");
 }
 
-/// Kills the nft of this process's own that changes something, so long after it was seen first, unless it ends before.
+/// Kills the nft in this thread's namespace that changes something, so long after it was seen first, unless it ends before.
 fn kill_nft_after(delay: Duration, done: &Receiver<()>) {
     let changes = |pid: &u32| {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.starts_with("nft\0") && line.contains("\0-f\0")
     };
-    let ours = format!("PPid:\t{}\n", std::process::id());
-    let is_child =
-        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains(&ours));
+    // Other stories have theirs in other namespaces.
+    let ours = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let is_ours = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| ns == ours);
     let find = || {
         let all = std::fs::read_dir("/proc").unwrap().flatten();
         let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.find(|pid| changes(pid) && is_child(pid))
+        pids.find(|pid| changes(pid) && is_ours(pid))
     };
     let nft = loop {
         if let Some(nft) = find() {

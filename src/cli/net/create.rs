@@ -7,7 +7,7 @@ use crate::cli::app::App;
 use crate::cli::{Outcome, output};
 use crate::error::{Error, Result};
 use crate::machine::NetworkName;
-use crate::network::{self, Networks, Wanted};
+use crate::network::{self, Networks, Wanted, resolver};
 
 /// Create a network
 #[derive(Debug, Args)]
@@ -45,6 +45,9 @@ pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
     }
     let networks = Networks::new(app.store.paths());
     let wanted = Wanted { name: args.name.clone(), ipv4: args.network, ipv6: args.ipv6, internal: args.internal };
+    if let Err(error) = resolver::check() {
+        log::warn!("{error}{}", error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default());
+    }
     output::done(network::create(&networks, wanted).and_then(|network| output::line(network.name)))
 }
 

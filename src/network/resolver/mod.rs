@@ -14,6 +14,7 @@
 //! Without dnsmasq all else works.
 
 mod names;
+mod orphan;
 mod output;
 mod probe;
 mod serve;
@@ -50,6 +51,11 @@ impl Place {
         self.dir.join("lock")
     }
 
+    /// Where dnsmasq says which process it is.
+    fn pid(&self) -> PathBuf {
+        self.dir.join("dnsmasq.pid")
+    }
+
     fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -81,7 +87,9 @@ pub fn announce(paths: &Paths, network: &NetworkName, record: &Record, ip: &IpCo
 /// # Errors
 /// When it cannot be removed.
 pub fn withdraw(paths: &Paths, network: &NetworkName, record: &Record) -> Result<()> {
-    names::remove(&Place::of(paths, network), record)
+    let place = Place::of(paths, network);
+    names::remove(&place, record)
+        .and_then(|()| if serve::is_served(&place)? { Ok(()) } else { orphan::end(&place) })
         .with_context(|| format!("cannot take back the name of {} on network {network}", record.spec.name))
 }
 
@@ -90,7 +98,11 @@ pub fn withdraw(paths: &Paths, network: &NetworkName, record: &Record) -> Result
 /// # Errors
 /// When it cannot be removed.
 pub fn forget(paths: &Paths, network: &NetworkName) -> Result<()> {
-    match std::fs::remove_dir_all(Place::of(paths, network).dir) {
+    let place = Place::of(paths, network);
+    if !serve::is_served(&place)? {
+        orphan::end(&place)?;
+    }
+    match std::fs::remove_dir_all(place.dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         result => result.with_context(|| format!("cannot remove the names of network {network}")),
     }

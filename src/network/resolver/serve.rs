@@ -21,7 +21,7 @@ use sd_notify::NotifyState;
 
 use super::output::Lines;
 use super::probe::Probe;
-use super::{PROGRAM, Place, names};
+use super::{PROGRAM, Place, names, orphan};
 use crate::error::{Context as _, Result};
 use crate::machine::NetworkName;
 use crate::network::Network;
@@ -62,13 +62,21 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
         tell(&network.name, "dnsmasq is not installed");
         return Ok(());
     }
+    orphan::end(&place)?;
     let Some(gateway) = network.gateways().next() else { return Ok(()) };
     let watch = match end {
         End::OnRequest => None,
         End::WithLastMachine => Some(watch(&place)?),
     };
-    let mut server =
-        Server { network, gateway, place, phase: Phase::Waiting(Instant::now()), pause: FIRST_PAUSE, told: false };
+    let mut server = Server {
+        network,
+        gateway,
+        place,
+        phase: Phase::Waiting(Instant::now()),
+        pause: FIRST_PAUSE,
+        complained: false,
+        told: false,
+    };
     loop {
         server.due(Instant::now());
         let ready = server.wait(&signals, watch.as_ref())?;
@@ -143,7 +151,6 @@ fn arguments(network: &Network, place: &Place) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--conf-file=/dev/null",
         "--keep-in-foreground",
-        "--pid-file=",
         "--log-facility=-",
         // The bridge may go and come back.
         "--bind-dynamic",
@@ -155,6 +162,7 @@ fn arguments(network: &Network, place: &Place) -> Vec<String> {
     .to_vec();
     arguments.push(format!("--interface={}", network.bridge));
     arguments.push(format!("--hostsdir={}", place.hosts().display()));
+    arguments.push(format!("--pid-file={}", place.pid().display()));
     if network.internal {
         // Nothing leaves an internal network, questions included: what is not known there does not exist.
         arguments.extend(["--no-resolv".into(), "--address=/#/".into()]);
@@ -168,6 +176,8 @@ struct Server<'a> {
     place: Place,
     phase: Phase,
     pause: Duration,
+    /// It was said that it does not serve, and nothing since.
+    complained: bool,
     /// The manager knows how it came out.
     told: bool,
 }
@@ -230,7 +240,7 @@ impl Server<'_> {
 
     /// It does not serve. What is said the second time in a row is said to nobody.
     fn failed(&mut self, why: &str, now: Instant) {
-        if self.pause == FIRST_PAUSE {
+        if !std::mem::replace(&mut self.complained, true) {
             log::warn!("names of network {} do not resolve for now: {why}", self.network.name);
         }
         if !self.told {
@@ -288,8 +298,8 @@ impl Server<'_> {
     fn hear(&mut self) {
         if let Phase::Starting(life, _) | Phase::Serving(life) = &mut self.phase {
             let lines = life.lines.read();
-            // Those of one that comes up again and again are known.
-            if self.pause == FIRST_PAUSE {
+            // Those of one that does not come up are known.
+            if !self.complained {
                 lines.iter().for_each(|line| log::warn!("dnsmasq: {line}"));
             }
         }
@@ -313,7 +323,7 @@ impl Server<'_> {
             return;
         }
         if let Phase::Starting(life, _) = std::mem::replace(&mut self.phase, Phase::Waiting(Instant::now())) {
-            if self.pause > FIRST_PAUSE {
+            if std::mem::take(&mut self.complained) {
                 log::warn!("names of network {} resolve again", self.network.name);
             }
             self.phase = Phase::Serving(life);
