@@ -33,7 +33,7 @@ fn kind(value: &Value) -> &'static str {
 #[test]
 fn the_form_of_a_list() {
     let lab = Lab::new("schema").with_store();
-    const FORM: [(&str, &str, &str); 21] = [
+    const FORM: [(&str, &str, &str); 24] = [
         // Key, type while it runs, type before it was ever started.
         ("name", "string", "string"),
         ("id", "string", "string"),
@@ -47,6 +47,9 @@ fn the_form_of_a_list() {
         ("memory", "integer", "integer"),
         ("cpus", "integer", "integer"),
         ("ports", "array", "array"),
+        ("networks", "array", "array"),
+        ("ips", "array", "array"),
+        ("volumes", "array", "array"),
         ("plat", "string", "string"),
         ("arch", "string", "string"),
         ("manager", "string", "string"),
