@@ -17,11 +17,12 @@ use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxAttributes, StatxFlags, openat, openat2,
     readlinkat, statx,
 };
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::cpio::check_name;
 use super::tree::{Content, Kind, Meta, Same, Tree, Visitor, show};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, IntoError as _, Result};
 use crate::machine::Digest;
 
 /// A directory that was looked through.
@@ -194,7 +195,7 @@ impl<'a> Walk<'a> {
             is_mount_point: false,
         };
         let stat = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).context("cannot look at it")?;
-        walk.enter(&stat).context("cannot list it")?;
+        walk.enter(&stat).map_err(unreadable).context("cannot list it")?;
         Ok(walk)
     }
 
@@ -227,7 +228,7 @@ impl<'a> Walk<'a> {
             };
             let is_directory = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory;
             if is_directory && !self.is_mount_point {
-                self.enter(&stat).with_context(|| cannot(&self.path))?;
+                self.enter(&stat).map_err(unreadable).with_context(|| cannot(&self.path))?;
             }
             self.stat = Some(stat);
             return Ok(true);
@@ -269,7 +270,7 @@ impl Content for Here<'_> {
         let dir = self.dir.ok_or_else(|| Error::new("it is a directory"))?;
         // Without O_NONBLOCK, opening a pipe that took the file's place waits for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = openat(dir, self.name, flags, Mode::empty()).context("cannot open it")?;
+        let file = openat(dir, self.name, flags, Mode::empty()).map_err(unreadable)?;
         let data = Data { file: file.into(), stat: self.stat };
         data.is_unchanged().context("cannot look at it")?;
         Ok(Box::new(data))
@@ -305,6 +306,16 @@ impl Read for Data<'_> {
             self.is_unchanged()?;
         }
         Ok(read)
+    }
+}
+
+fn unreadable(errno: Errno) -> Error {
+    let error = errno.into_error();
+    match errno {
+        Errno::ACCESS | Errno::PERM => {
+            Error::new(error.to_string()).with_hint("whoever packs a directory must be able to read all of it")
+        }
+        _ => error,
     }
 }
 

@@ -164,7 +164,7 @@ impl<W: Write> Packer<W> {
                 self.copy(meta, content)
             }
             Kind::Symlink => {
-                let target = content.target()?;
+                let target = content.target().with_context(|| cannot_pack(meta))?;
                 let cannot = |why: String| Error::new(why).context(cannot_pack(meta));
                 if target.is_empty() || target.len() > TARGET_LIMIT {
                     return Err(cannot(format!("a link's target has 1 to {TARGET_LIMIT} bytes, not {}", target.len())));
@@ -214,8 +214,8 @@ impl<W: Write> Packer<W> {
     }
 
     fn copy(&mut self, meta: &Meta, content: &dyn Content) -> Result<()> {
-        let mut data = content.data()?;
         let cannot = || cannot_pack(meta);
+        let mut data = content.data().with_context(cannot)?;
         let mut left = meta.size;
         while left > 0 {
             let wanted = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
