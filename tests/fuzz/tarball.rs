@@ -21,6 +21,8 @@ fn header(kind: EntryType, path: &str, link: &str, size: u64) -> Vec<u8> {
     header.set_gid(0);
     header.set_mtime(1);
     header.set_size(size);
+    // What a device has.
+    let _ = header.set_device_major(0).and_then(|()| header.set_device_minor(0));
     header.set_cksum();
     header.as_bytes().to_vec()
 }
