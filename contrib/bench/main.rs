@@ -9,6 +9,8 @@
     reason = "a program for a person's eyes"
 )]
 
+mod devices;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -23,10 +25,18 @@ const WARM_UP: usize = 10;
 fn main() {
     let kraft = std::env::var("KRAFT_BIN").expect("KRAFT_BIN names the program");
     let guest = std::env::var("KRAFT_GUESTS").expect("KRAFT_GUESTS names the guests") + "/tiny";
+    let guests = std::env::var("KRAFT_GUESTS").unwrap_or_default();
+    let devices = devices::Devices { kraft: kraft.clone(), guest: guests + "/net" };
     let bench = Bench { kraft, guest };
+    match std::env::args().nth(1).as_deref() {
+        Some("devices") => return devices.measure(),
+        Some("run") => return bench.run(),
+        _ => {}
+    }
     bench.version();
     bench.run();
     bench.runner_memory();
+    devices.measure();
     bench.many();
 }
 

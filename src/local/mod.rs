@@ -181,6 +181,10 @@ impl MachineService for LocalService {
             Err(_) => None,
         };
         let _locked_out = stop::stop_for_good(&self.store, name).with_context(|| format!("cannot stop {name}"))?;
+        // Whoever ended it may have been killed before this. Without a record nobody finds it any more but the doctor.
+        for error in record.iter().flat_map(|record| lifecycle::detach(&self.store, record)) {
+            log::warn!("{error}");
+        }
         self.store.remove(name)?;
         if let Some(record) = record {
             EventLog::of(&self.store).append(EventKind::Remove, &record, None);
