@@ -7,60 +7,8 @@ use std::str::FromStr;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::text::kept_as_text;
 use crate::error::{Error, Result};
-
-/// A network's name: like a machine's, at most 64 characters of `[a-z0-9][a-z0-9_.-]*`. The bridge behind it may have
-/// another one, as an interface's has at most 15.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NetworkName(String);
-
-impl NetworkName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for NetworkName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let good =
-            text.starts_with(ok) && text.len() <= 64 && text.chars().all(|c| ok(c) || matches!(c, '_' | '.' | '-'));
-        if good {
-            return Ok(Self(text.to_owned()));
-        }
-        let why = "it has to be 1 to 64 of a-z 0-9 _ . - and to begin with a-z or 0-9";
-        Err(Error::new(format!("bad network name '{}': {why}", text.escape_debug())))
-    }
-}
-
-impl TryFrom<String> for NetworkName {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<NetworkName> for String {
-    fn from(name: NetworkName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for NetworkName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl AsRef<std::path::Path> for NetworkName {
-    fn as_ref(&self) -> &std::path::Path {
-        self.0.as_ref()
-    }
-}
 
 /// One interface of a machine on a network. In a record everything is settled: address and MAC stay the machine's while
 /// it is stopped.
@@ -137,18 +85,7 @@ impl FromStr for Mac {
     }
 }
 
-impl TryFrom<String> for Mac {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Mac> for String {
-    fn from(mac: Mac) -> Self {
-        mac.to_string()
-    }
-}
+kept_as_text!(Mac);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

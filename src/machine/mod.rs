@@ -13,11 +13,12 @@ mod service;
 mod spec;
 mod state;
 mod status;
+mod text;
 
-pub use attachment::{Attachment, IpConfig, Mac, NetworkName};
+pub use attachment::{Attachment, IpConfig, Mac};
 pub use digest::Digest;
-pub use mount::{Mount, MountRequest, MountSource, VolumeName};
-pub use name::{MachineId, MachineName, Selector};
+pub use mount::{Mount, MountRequest, MountSource};
+pub use name::{MachineId, MachineName, NetworkName, Selector, VolumeName};
 pub use port::Port;
 pub use quantity::{Bytes, Duration, parse_duration};
 pub use restart::RestartPolicy;

@@ -6,60 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ShareDriver;
+use super::{ShareDriver, VolumeName};
 use crate::error::{Error, Result};
-
-/// A named volume's name: like a machine's, at most 64 characters of `[a-z0-9][a-z0-9_.-]*`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct VolumeName(String);
-
-impl VolumeName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for VolumeName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let good =
-            text.starts_with(ok) && text.len() <= 64 && text.chars().all(|c| ok(c) || matches!(c, '_' | '.' | '-'));
-        if good {
-            return Ok(Self(text.to_owned()));
-        }
-        let why = "it has to be 1 to 64 of a-z 0-9 _ . - and to begin with a-z or 0-9";
-        Err(Error::new(format!("bad volume name '{}': {why}", text.escape_debug())))
-    }
-}
-
-impl TryFrom<String> for VolumeName {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<VolumeName> for String {
-    fn from(name: VolumeName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for VolumeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl AsRef<Path> for VolumeName {
-    fn as_ref(&self) -> &Path {
-        self.0.as_ref()
-    }
-}
 
 /// Where a volume's files are, as a person points at them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,7 +222,7 @@ mod tests {
             ("a\nb:/www", "bad volume name 'a\\nb'"),
             ("html/../x:/www", "no '..'"),
             ("html//x/..:/www", "no '..'"),
-            (&format!("{}:/www", "a".repeat(300)), "1 to 64"),
+            (&format!("{}:/www", "a".repeat(300)), "at most 64"),
         ] {
             let error = bad.parse::<MountRequest>().expect_err(bad).to_string();
             assert!(error.contains(why), "{bad}: {error}");

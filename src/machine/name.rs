@@ -5,68 +5,75 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::kept_as_text;
 use crate::error::Error;
 
-/// A machine's name: `[a-z0-9][a-z0-9_.-]*`, at most 64 characters.
-///
-/// Such a name is a directory, a part of a unit name and a host name without being escaped.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MachineName(String);
+macro_rules! names {
+    ($($(#[$meta:meta])* $name:ident, $what:literal;)+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl MachineName {
-    /// The most characters a name has.
-    pub const MAX: usize = 64;
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for MachineName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |why: String| Err(Error::new(format!("bad machine name '{}': {why}", text.escape_debug())));
-        let Some(first) = text.chars().next() else { return bad("it is empty".into()) };
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        if !allowed(first) {
-            return bad("it has to begin with a-z or 0-9".into());
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-        if let Some(c) = text.chars().find(|&c| !allowed(c) && !matches!(c, '_' | '.' | '-')) {
-            return bad(format!("'{}' is not one of a-z 0-9 _ . -", c.escape_debug()));
+
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self, Error> {
+                match flaw(text) {
+                    None => Ok(Self(text.to_owned())),
+                    Some(why) => Err(Error::new(format!("bad {} name '{}': {why}", $what, text.escape_debug()))),
+                }
+            }
         }
-        if text.len() > Self::MAX {
-            return bad(format!("it has {} characters, at most {} fit", text.len(), Self::MAX));
+
+        kept_as_text!($name);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
         }
-        Ok(Self(text.to_owned()))
-    }
+
+        impl AsRef<std::path::Path> for $name {
+            fn as_ref(&self) -> &std::path::Path {
+                self.0.as_ref()
+            }
+        }
+    )+ };
 }
 
-impl TryFrom<String> for MachineName {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
+names! {
+    /// A machine's name: `[a-z0-9][a-z0-9_.-]*`, at most 64 characters.
+    ///
+    /// Such a name is a directory, a part of a unit name and a host name without being escaped.
+    MachineName, "machine";
+    /// A network's name, formed like a machine's. The bridge behind it may have another one, as an interface's has at
+    /// most 15 characters.
+    NetworkName, "network";
+    /// A named volume's name, formed like a machine's.
+    VolumeName, "volume";
 }
 
-impl From<MachineName> for String {
-    fn from(name: MachineName) -> Self {
-        name.0
-    }
-}
+/// The most characters that a name has.
+const MOST: usize = 64;
 
-impl fmt::Display for MachineName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+/// What is wrong with a name, if anything.
+fn flaw(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let Some(first) = text.chars().next() else { return Some("it is empty".into()) };
+    if !allowed(first) {
+        return Some("it has to begin with a-z or 0-9".into());
     }
-}
-
-impl AsRef<std::path::Path> for MachineName {
-    fn as_ref(&self) -> &std::path::Path {
-        self.0.as_ref()
+    if let Some(c) = text.chars().find(|&c| !allowed(c) && !matches!(c, '_' | '.' | '-')) {
+        return Some(format!("'{}' is not one of a-z 0-9 _ . -", c.escape_debug()));
     }
+    (text.len() > MOST).then(|| format!("it has {} characters, at most {MOST} fit", text.len()))
 }
 
 /// A machine's id: 128 random bits, written as 32 hexadecimal digits. Unlike a name it is never used twice.
@@ -114,18 +121,7 @@ impl FromStr for MachineId {
     }
 }
 
-impl TryFrom<String> for MachineId {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<MachineId> for String {
-    fn from(id: MachineId) -> Self {
-        id.to_string()
-    }
-}
+kept_as_text!(MachineId);
 
 /// How a person points at a machine: its name, or the beginning of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Protocol;
+use super::text::kept_as_text;
 use crate::error::{Error, Result};
 
 /// A port of the host that leads to one of the guest's.
@@ -100,18 +101,7 @@ impl FromStr for Port {
     }
 }
 
-impl TryFrom<String> for Port {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Port> for String {
-    fn from(port: Port) -> Self {
-        port.to_string()
-    }
-}
+kept_as_text!(Port);
 
 impl fmt::Display for Port {
     /// As it is typed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::status::{Exit, Reason};
+use super::text::kept_as_text;
 use crate::error::Error;
 
 /// When a machine that ended by itself is started again. One that was stopped on request never is.
@@ -84,18 +85,7 @@ impl fmt::Display for RestartPolicy {
     }
 }
 
-impl TryFrom<String> for RestartPolicy {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<RestartPolicy> for String {
-    fn from(policy: RestartPolicy) -> Self {
-        policy.to_string()
-    }
-}
+kept_as_text!(RestartPolicy);
 
 #[cfg(test)]
 mod tests {

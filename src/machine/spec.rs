@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::kept_as_text;
 use super::{Attachment, Bytes, Digest, MachineName, Mount, Port, RestartPolicy};
 use crate::error::{Error, Result};
 
@@ -284,14 +285,7 @@ macro_rules! words {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.as_str()) }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = Error;
-            fn try_from(text: String) -> Result<Self> { text.parse() }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self { value.as_str().to_owned() }
-        }
+        kept_as_text!($name);
     };
 }
 
