@@ -25,7 +25,7 @@ pub(super) struct Refused(pub(super) String);
 
 /// The table as it is; `None` if there is none.
 pub(super) fn read() -> Result<Option<Table>> {
-    let said = nft(&["-j", "list", "table", "inet", NAME], b"")?;
+    let said = nft(&["--json", "--numeric-protocol", "list", "table", "inet", NAME], b"")?;
     if said.status.success() {
         return Table::parse(&said.out).map(Some);
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::element::{Element, Owner};
 use super::table::{Table, Transaction, difference};
 use crate::error::{Error, Kind, Result};
-use crate::machine::{MachineId, MachineName, Port, Record};
+use crate::machine::{MachineId, MachineName, Port, Protocol, Record};
 use crate::network::Network;
 
 /// The maps of addresses; the one of ports that belongs to each ends by [`PORT`].
@@ -52,10 +52,18 @@ pub(super) fn elements(record: &Record, addresses: &[IpAddr]) -> Result<Vec<Elem
 /// The maps that a port belongs to if it leads to such an address, and its key in them.
 fn key(port: &Port, target: &IpAddr) -> (String, Value) {
     let family = if target.is_ipv4() { '4' } else { '6' };
-    let protocol = port.protocol.to_string();
+    let protocol = number_of(port.protocol);
     match port.host_ip.filter(|ip| !ip.is_unspecified()) {
         Some(ip) => (format!("at{family}"), json!({"concat": [ip.to_string(), protocol, port.host]})),
         None => (format!("any{family}"), json!({"concat": [protocol, port.host]})),
+    }
+}
+
+/// A protocol by its number, as its name depends on the host's list of them.
+fn number_of(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
     }
 }
 
@@ -101,7 +109,8 @@ fn holder(element: &Element) -> Option<(MachineName, MachineId, Port)> {
         _ => return None,
     };
     let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
-    let protocol = protocol.as_str()?.parse().ok()?;
+    let protocol =
+        [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| Some(number_of(*known)) == protocol.as_u64())?;
     let guest = number(element.data.as_ref()?)?;
     Some((name, id, Port { host_ip: ip, host: number(host)?, guest, protocol }))
 }

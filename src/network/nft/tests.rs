@@ -116,20 +116,20 @@ fn ports_are_elements_of_maps() {
     assert_eq!(
         shown,
         [
-            r#"at4_host ["127.0.0.1","tcp",8080] "10.88.0.2""#,
-            r#"at4_port ["127.0.0.1","tcp",8080] 80"#,
-            r#"any4_host ["tcp",8081] "10.88.0.2""#,
-            r#"any4_port ["tcp",8081] 80"#,
-            r#"any6_host ["tcp",8081] "fd00:88::2""#,
-            r#"any6_port ["tcp",8081] 80"#,
-            r#"at6_host ["::1","udp",53] "fd00:88::2""#,
-            r#"at6_port ["::1","udp",53] 5353"#,
+            r#"at4_host ["127.0.0.1",6,8080] "10.88.0.2""#,
+            r#"at4_port ["127.0.0.1",6,8080] 80"#,
+            r#"any4_host [6,8081] "10.88.0.2""#,
+            r#"any4_port [6,8081] 80"#,
+            r#"any6_host [6,8081] "fd00:88::2""#,
+            r#"any6_port [6,8081] 80"#,
+            r#"at6_host ["::1",17,53] "fd00:88::2""#,
+            r#"at6_port ["::1",17,53] 5353"#,
         ]
     );
     assert_eq!(
         elements[0].to_add(),
         json!([
-            {"elem": {"val": {"concat": ["127.0.0.1", "tcp", 8080]}, "comment": format!("web {}", "02".repeat(16))}},
+            {"elem": {"val": {"concat": ["127.0.0.1", 6, 8080]}, "comment": format!("web {}", "02".repeat(16))}},
             "10.88.0.2"
         ])
     );
