@@ -16,6 +16,7 @@ use super::unit;
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
 use crate::paths;
+use crate::store::Claim;
 use crate::undo::Undo;
 
 /// Which of a machine's units is to become active.
@@ -47,16 +48,30 @@ impl SystemdService {
         unit::slice_name(&name, record.spec.slice.as_deref()).map_err(|e| e.context(cannot()))?;
 
         let view = self.inner.create(record.clone())?;
+        // Whoever removes it from now on waits until the units are there to be removed as well; who was faster has won.
+        let claim = self.claim_new(&record).map_err(|e| e.context(cannot()))?;
         let mut undo = Undo::new();
         undo.push(format!("the record of {name}"), || self.inner.delete(&name));
         match self.anchor(&record, active).map_err(|e| e.context(cannot()))? {
             Anchored::Made(ticket) => {
                 undo.commit();
+                drop(claim);
                 Ok((self.decorate(view, Liveness::Down), ticket))
             }
             Anchored::ByFile(file) => Err(Error::of(Kind::Conflict, format!("its unit is defined already by {file}"))
                 .context(cannot())
                 .with_hint("remove that file, or give the machine another name by `--name`")),
+        }
+    }
+
+    /// Claims a machine whose record was made just now.
+    fn claim_new(&self, record: &Record) -> Result<Claim> {
+        let name = &record.spec.name;
+        let gone = || Error::of(Kind::NoSuchMachine, "it was removed at this moment");
+        let claim = self.store.claim(name).map_err(|e| if e.kind() == Kind::NoSuchMachine { gone() } else { e })?;
+        match self.store.read(name) {
+            Ok(current) if current.id == record.id => Ok(claim),
+            _ => Err(gone()),
         }
     }
 
