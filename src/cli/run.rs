@@ -99,14 +99,16 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
 /// Whoever looks at the end removes the machine after it; the runner's own clean-up leaves a claimed one alone. Claimed
 /// before the start, as the guest may end right behind it.
 fn create_claim_and_start(app: &App, service: &dyn MachineService, record: Record) -> Result<Claim> {
-    let name = record.spec.name.clone();
-    service.create(record)?;
-    app.store.claim(&name).and_then(|claim| service.start(&name).map(|_| claim)).inspect_err(|_| {
-        // The reason why it never ran is worth more than a second error.
-        if let Err(error) = service.delete(&name) {
-            log::warn!("cannot remove {name} again: {error}");
+    service.create(record.clone())?;
+    let claim = app.store.claim_same(&record)?;
+    match service.start(&record.spec.name) {
+        Ok(_) => Ok(claim),
+        Err(error) => {
+            drop(claim);
+            app.store.take_back(&record, |name| service.delete(name));
+            Err(error)
         }
-    })
+    }
 }
 
 /// Runs the machine in this process, its console on our standard output.

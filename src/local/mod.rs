@@ -127,6 +127,12 @@ impl MachineService for LocalService {
         Ok(View::new(record, Liveness::Down, None, None))
     }
 
+    fn create_and_start(&self, record: Record) -> Result<View> {
+        let record = self.create(record)?.record.ok_or_else(|| Error::new("a new machine without a record"))?;
+        self.start(&record.spec.name)
+            .inspect_err(|_| self.store.take_back(&record, |name| MachineService::delete(self, name)))
+    }
+
     fn start(&self, name: &MachineName) -> Result<View> {
         let view = self.known(name).with_context(|| format!("cannot start {name}"))?;
         match next(view.state, Event::Start).map_err(|denied| denied.into_error(name))? {

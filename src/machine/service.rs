@@ -220,16 +220,7 @@ pub trait MachineService {
     ///
     /// # Errors
     /// As [`create`](Self::create) and [`start`](Self::start); nothing is left then.
-    fn create_and_start(&self, record: Record) -> Result<View> {
-        let name = record.spec.name.clone();
-        self.create(record)?;
-        self.start(&name).inspect_err(|_| {
-            // The reason why it never ran is worth more than a second error.
-            if let Err(error) = self.delete(&name) {
-                log::warn!("cannot remove {name} again: {error}");
-            }
-        })
-    }
+    fn create_and_start(&self, record: Record) -> Result<View>;
 
     /// Pauses the guest.
     ///

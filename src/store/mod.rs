@@ -183,6 +183,29 @@ impl Store {
         Claim::try_take(&self.directory(name), name)
     }
 
+    /// Takes the machine of this very record for one change, waiting for who has it now.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`], also when another machine has its name by now; [`Kind::Timeout`] when it stays taken.
+    pub fn claim_same(&self, record: &Record) -> Result<Claim> {
+        let name = &record.spec.name;
+        let claim = self.claim(name)?;
+        match self.read(name) {
+            Ok(current) if current.id != record.id => Err(no_such_machine(name.as_str())),
+            _ => Ok(claim),
+        }
+    }
+
+    /// Removes a machine again that was created just now and never ran, unless somebody else has done so.
+    pub fn take_back(&self, record: &Record, delete: impl FnOnce(&MachineName) -> Result<()>) {
+        match self.claim_same(record).and_then(|claim| delete(&record.spec.name).map(|()| claim)) {
+            Err(error) if error.kind() != Kind::NoSuchMachine => {
+                log::warn!("cannot remove {} again: {error}", record.spec.name);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
     /// Replaces a record.
     ///
     /// # Errors

@@ -16,7 +16,6 @@ use super::unit;
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
 use crate::paths;
-use crate::store::Claim;
 use crate::undo::Undo;
 
 /// Which of a machine's units is to become active.
@@ -49,7 +48,10 @@ impl SystemdService {
 
         let view = self.inner.create(record.clone())?;
         // Whoever removes it from now on waits until the units are there to be removed as well; who was faster has won.
-        let claim = self.claim_new(&record).map_err(|e| e.context(cannot()))?;
+        let claim = self.store.claim_same(&record).map_err(|e| match e.kind() {
+            Kind::NoSuchMachine => Error::of(Kind::NoSuchMachine, "it was removed at this moment").context(cannot()),
+            _ => e.context(cannot()),
+        })?;
         let mut undo = Undo::new();
         undo.push(format!("the record of {name}"), || self.inner.delete(&name));
         match self.anchor(&record, active).map_err(|e| e.context(cannot()))? {
@@ -61,17 +63,6 @@ impl SystemdService {
             Anchored::ByFile(file) => Err(Error::of(Kind::Conflict, format!("its unit is defined already by {file}"))
                 .context(cannot())
                 .with_hint("remove that file, or give the machine another name by `--name`")),
-        }
-    }
-
-    /// Claims a machine whose record was made just now.
-    fn claim_new(&self, record: &Record) -> Result<Claim> {
-        let name = &record.spec.name;
-        let gone = || Error::of(Kind::NoSuchMachine, "it was removed at this moment");
-        let claim = self.store.claim(name).map_err(|e| if e.kind() == Kind::NoSuchMachine { gone() } else { e })?;
-        match self.store.read(name) {
-            Ok(current) if current.id == record.id => Ok(claim),
-            _ => Err(gone()),
         }
     }
 

@@ -85,12 +85,8 @@ impl MachineService for SystemdService {
         let begun = Timestamp::now();
         let (view, ticket) = self.create_machine(record, Active::Machine)?;
         let Some(record) = view.record else { return self.start_machine(&view.name) };
-        self.await_start(&record, ticket, begun).inspect_err(|_| {
-            // The reason why it never ran is worth more than a second error.
-            if let Err(error) = self.delete_machine(&view.name) {
-                log::warn!("cannot remove {} again: {error}", view.name);
-            }
-        })
+        self.await_start(&record, ticket, begun)
+            .inspect_err(|_| self.store.take_back(&record, |name| self.delete_machine(name)))
     }
 
     fn pause(&self, name: &MachineName) -> Result<View> {

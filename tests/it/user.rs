@@ -6,7 +6,7 @@ use crate::lab::{Lab, Who, guest, kraft, uid_of};
 
 #[test]
 fn a_machine_is_a_service_of_its_user() {
-    let lab = Lab::of("user", Who::Tester);
+    let lab = Lab::of("account", Who::Tester);
     let (name, unit) = (lab.name("web"), lab.unit("web"));
     lab.run_tiny("web", &[], &["tick=100"]);
     assert_eq!(lab.systemctl(["is-active", &unit]).ok().trim(), "active");
