@@ -98,7 +98,8 @@ impl Devices {
     }
 
     fn kraft_run(&self, options: &[String]) -> f64 {
-        let mut args = vec!["run", "-d", "--quiet", "--machine", "q35", "--name", "bench-device"];
+        let mut args =
+            vec!["run", "-d", "--quiet", "--machine", "q35", "--dialect", "unikraft", "--name", "bench-device"];
         args.extend(options.iter().map(String::as_str));
         args.push(&self.guest);
         let taken = timed(|| call(&self.kraft, &args));
@@ -138,7 +139,7 @@ impl Devices {
 
     /// How fast the guest sends to the host.
     fn speed(&self, way: &str, options: &[&str], address: impl Fn() -> IpAddr, port: u16) {
-        let mut args = vec!["run", "-d", "--quiet", "--name", "bench-speed"];
+        let mut args = vec!["run", "-d", "--quiet", "--dialect", "unikraft", "--name", "bench-speed"];
         args.extend(options);
         args.push(&self.guest);
         call(&self.kraft, &args);
