@@ -71,7 +71,10 @@ pub(crate) struct SpecArgs {
     rootfs: Option<PathBuf>,
 
     /// Compress the RAM disk that a directory or a tar archive becomes, for a kernel that can undo it
-    #[arg(long, value_name = "none|gzip|zstd", default_value = "none", add = complete::words(&Compression::WORDS))]
+    #[arg(
+        long, value_name = "none|gzip|zstd", default_value = "none", requires = "rootfs",
+        add = complete::words(&Compression::WORDS)
+    )]
     rootfs_compress: Compression,
 
     /// Publish a port of the guest's on the host, or a range of them; may be repeated

@@ -16,6 +16,8 @@ pub const TARGET_LIMIT: usize = 4095;
 /// The largest file: its size is kept in 32 bits.
 pub const SIZE_LIMIT: u64 = u32::MAX as u64;
 
+/// How much is shown of a name that is too long.
+const SHOWN: usize = 64;
 /// The name of what ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
 /// `cpio` pads an archive to this.
@@ -129,10 +131,8 @@ impl<W: Write> Write for Writer<W> {
 
 /// A name goes in as it is, relative to the root and without `.` or `..`, or not at all.
 pub(super) fn check_name(name: &[u8]) -> Result<()> {
+    check_length(name)?;
     let cannot = |why: &str| Err(Error::new(why.to_owned()).context(format!("cannot pack {}", show(name))));
-    if name.len() > NAME_LIMIT {
-        return cannot(&format!("its name has {} bytes, and a cpio archive can have {NAME_LIMIT}", name.len()));
-    }
     if name == TRAILER {
         return cannot("a cpio archive ends at this name");
     }
@@ -143,6 +143,15 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
         return cannot("its name is not that of a file below the root");
     }
     Ok(())
+}
+
+/// The part of [`check_name`] that can be checked before anything is known of the name.
+pub(super) fn check_length(name: &[u8]) -> Result<()> {
+    if name.len() <= NAME_LIMIT {
+        return Ok(());
+    }
+    let why = format!("its name has {} bytes, and a cpio archive can have {NAME_LIMIT}", name.len());
+    Err(Error::new(why).context(format!("cannot pack {}...", show(&name[..SHOWN]))))
 }
 
 fn too_large(name: &[u8], size: u64) -> Error {

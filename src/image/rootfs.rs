@@ -116,10 +116,8 @@ impl Wanted<'_> {
     /// # Errors
     /// When it is missing ([`Kind::NotFound`]), is nothing that a root file system is made of, or is not for this kernel.
     pub fn check(self) -> Result<Source> {
-        let latest = self.epoch.map(|text| {
-            text.parse().map_err(|_| Error::new(format!("bad SOURCE_DATE_EPOCH '{}'", text.escape_debug())))
-        });
-        let packing = Packing { links: hard_links(self.kernel), latest: latest.transpose()? };
+        let latest = self.epoch.as_deref().map(parse_epoch).transpose()?;
+        let packing = Packing { links: hard_links(self.kernel), latest };
         let path = self.source;
         let is = |what: &str| Error::new(format!("rootfs {} {what}", path.display()));
         let form = match look(path)? {
@@ -149,6 +147,14 @@ impl Wanted<'_> {
     }
 }
 
+fn parse_epoch(text: &str) -> Result<i64> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds >= 0);
+    seconds.ok_or_else(|| {
+        let why = "it is a number of seconds since 1970";
+        Error::new(format!("bad SOURCE_DATE_EPOCH '{}': {why}", text.escape_debug()))
+    })
+}
+
 /// Unikraft takes every name for a file of its own, and would find those without data empty.
 fn hard_links(kernel: KernelKind) -> HardLinks {
     match kernel {
@@ -176,7 +182,8 @@ impl Files {
                 let (stamp, newest) = stamp(&file).with_context(cannot)?;
                 let fingerprint = self.fingerprint(stamp, newest, began);
                 self.make(cache, fingerprint, || {
-                    let plain = unpacked(file, compression, cache).with_context(cannot)?;
+                    let plain = unpacked(&file, compression, cache).with_context(cannot)?;
+                    still(&file, stamp).with_context(cannot)?;
                     Tarball::index(plain).with_context(cannot)
                 })
                 .map_err(|error| self.named(error))
@@ -297,10 +304,15 @@ fn stamp(file: &File) -> Result<(Digest, i128)> {
     Ok((Digest::from_bytes(hash.finalize().into()), changed))
 }
 
+/// Checks that a file is what it was.
+fn still(file: &File, before: Digest) -> Result<()> {
+    if stamp(file)?.0 == before { Ok(()) } else { Err(Error::new("it changed meanwhile")) }
+}
+
 /// The archive uncompressed, as a file that can be read in any order.
-fn unpacked(file: File, compression: Compression, cache: &RootfsCache) -> Result<File> {
+fn unpacked(file: &File, compression: Compression, cache: &RootfsCache) -> Result<File> {
     if compression == Compression::None {
-        return Ok(file);
+        return file.try_clone().context("cannot open it");
     }
     let mut scratch = cache.scratch()?;
     let mut decoder = decoder(file, compression).context("cannot unpack it")?;
@@ -386,5 +398,31 @@ impl Source {
                 Ok(Some((digest, cache)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_time_is_one_that_an_archive_can_say() {
+        assert_eq!(parse_epoch("0").unwrap(), 0);
+        assert_eq!(parse_epoch("1700000000").unwrap(), 1_700_000_000);
+        for bad in ["", "-1", "now", "1.5", "99999999999999999999"] {
+            let error = parse_epoch(bad).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("bad SOURCE_DATE_EPOCH '{bad}': ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_changes_while_it_is_unpacked_is_refused() {
+        let fd = rustix::fs::memfd_create("archive", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let mut file = File::from(fd);
+        file.write_all(b"one").unwrap();
+        let (before, _) = stamp(&file).unwrap();
+        still(&file, before).unwrap();
+        file.write_all(b"two").unwrap();
+        assert_eq!(still(&file, before).unwrap_err().to_string(), "it changed meanwhile");
     }
 }

@@ -181,20 +181,22 @@ impl Shelf {
 }
 
 /// Removes a directory with all in it, however deep, and whatever permissions a guest gave its directories. One that is
-/// gone already is a success, and so is one that somebody else removes at the same time.
+/// gone already is a success, and so is one that somebody else removes at the same time. Of a symbolic link that was put
+/// in its place the link goes, and nothing behind it.
 fn remove_tree(root: &Path) -> Result<()> {
     let mut moved = 0_u64;
+    let is_directory = root.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
     let result = loop {
+        if !is_directory {
+            break std::fs::remove_file(root);
+        }
         match flatten(root, &mut moved) {
             Ok(true) => {}
             Ok(false) => break std::fs::remove_dir(root),
             Err(error) => break Err(error),
         }
     };
-    match result {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result.with_context(|| format!("cannot remove {}", root.display())),
-    }
+    already(result).with_context(|| format!("cannot remove {}", root.display()))
 }
 
 /// Empties a directory's directories into it, and removes those and its files. Says whether anything is left to do. In
@@ -267,6 +269,20 @@ mod tests {
         remove_tree(&root).unwrap();
         assert!(!root.exists());
         remove_tree(&root).unwrap();
+    }
+
+    #[test]
+    fn nothing_behind_a_link_goes() {
+        let dir = std::env::temp_dir().join(format!("kraft-shelf-{}", MachineId::from_bytes(random().unwrap())));
+        std::fs::create_dir_all(dir.join("elsewhere/kept")).unwrap();
+        let shelf = Shelf::new(dir.join("shelf"));
+        shelf.put("a", |entry| std::os::unix::fs::symlink("/", entry.join("root")).context("")).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", shelf.path("b")).unwrap();
+        shelf.take("a").unwrap();
+        shelf.take("b").unwrap();
+        assert_eq!(std::fs::read_dir(dir.join("shelf")).unwrap().count(), 0);
+        assert!(dir.join("elsewhere/kept").is_dir());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

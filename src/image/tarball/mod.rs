@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tar::EntryType;
 
-use super::cpio::check_name;
+use super::cpio::{check_length, check_name};
 use super::tree::{Content, Kind, Meta, Same, Tree, Visitor, show};
 use crate::error::{Context as _, Error, Result};
 use reader::{Raw, Reader};
@@ -66,40 +66,37 @@ impl Tarball {
         let mut members = Reader::new(&tarball.file)?;
         while let Some(raw) = members.next()? {
             let path = raw.path.clone();
+            // Before it is kept, as a name may have a megabyte.
+            check_length(&path)?;
             insert(&mut tarball.members, &mut tarball.names, raw).with_context(|| show(&path))?;
         }
-        tarball.complete()?;
+        tarball.check()?;
         Ok(tarball)
     }
 
-    /// Checks that every file is in a directory, and adds those that are only implied.
-    fn complete(&mut self) -> Result<()> {
-        let mut implied = BTreeMap::new();
-        for name in self.members.keys() {
-            for (at, _) in name.iter().enumerate().filter(|(_, byte)| **byte == 0) {
-                let above = &name[..at];
-                match self.members.get(above) {
-                    Some(member) if member.meta.kind == Kind::Directory => {}
-                    Some(_) => {
-                        let why = format!("it is in {}, which is not a directory", show(&path(above)));
-                        return Err(Error::new(why).context(show(&path(name))));
-                    }
-                    None => {
-                        implied.entry(above.to_vec()).or_insert_with(|| Member {
-                            meta: directory(path(above)),
-                            body: Body::None,
-                            number: usize::MAX,
-                        });
-                    }
-                }
-            }
-        }
-        self.members.extend(implied);
-        for member in self.members.values() {
+    /// Checks that an archive can have every name, and that every file is in a directory.
+    fn check(&self) -> Result<()> {
+        for (name, member) in &self.members {
             check_name(&member.meta.path)?;
+            let is_directory = |above: &&[u8]| self.members.get(*above).is_none_or(Member::is_directory);
+            if let Some(above) = above(name).find(|above| !is_directory(above)) {
+                let why = format!("it is in {}, which is not a directory", show(&path(above)));
+                return Err(Error::new(why).context(show(&path(name))));
+            }
         }
         Ok(())
     }
+}
+
+impl Member {
+    fn is_directory(&self) -> bool {
+        self.meta.kind == Kind::Directory
+    }
+}
+
+/// The directories that a file is in, the outermost first.
+fn above(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    name.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| &name[..at])
 }
 
 fn insert(members: &mut BTreeMap<Name, Member>, names: &mut Vec<u32>, raw: Raw) -> Result<()> {
@@ -110,8 +107,7 @@ fn insert(members: &mut BTreeMap<Name, Member>, names: &mut Vec<u32>, raw: Raw) 
         EntryType::Link => link(members, names, &raw)?,
         _ => own(names, raw)?,
     };
-    let is_directory = |member: &Member| member.meta.kind == Kind::Directory;
-    if members.get(&name).is_some_and(|old| !(is_directory(old) && is_directory(&member))) {
+    if members.get(&name).is_some_and(|old| !(old.is_directory() && member.is_directory())) {
         return Err(Error::new("it is in the archive twice"));
     }
     let meta = Meta { path: path(&name), ..member.meta };
@@ -207,11 +203,18 @@ fn stamp(file: &File) -> Result<Stamp> {
 
 impl Tree for Tarball {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
-        for member in self.members.values() {
+        let mut before: &[u8] = &[];
+        for (name, member) in &self.members {
+            // Those that are only implied come up here, as one that is deep implies more than there is memory for.
+            let is_shown = |above: &[u8]| before.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&0));
+            for above in above(name).filter(|above| !self.members.contains_key(*above) && !is_shown(above)) {
+                visitor(&directory(path(above)), &Here { file: &self.file, body: &Body::None, size: 0 })?;
+            }
+            before = name;
             let names = self.names.get(member.number).copied().unwrap_or(1);
             let same = (names > 1).then_some(Same { id: (0, member.number as u64), names });
             let meta = Meta { same, ..member.meta.clone() };
-            visitor(&meta, &Here { file: &self.file, member })?;
+            visitor(&meta, &Here { file: &self.file, body: &member.body, size: meta.size })?;
         }
         if stamp(&self.file)? == self.stamp { Ok(()) } else { Err(Error::new("it changed meanwhile")) }
     }
@@ -219,13 +222,14 @@ impl Tree for Tarball {
 
 struct Here<'a> {
     file: &'a File,
-    member: &'a Member,
+    body: &'a Body,
+    size: u64,
 }
 
 impl Content for Here<'_> {
     fn data(&self) -> Result<Box<dyn Read + '_>> {
-        let (file, size) = (self.file, self.member.meta.size);
-        match &self.member.body {
+        let (file, size) = (self.file, self.size);
+        match self.body {
             Body::At(at) => Ok(Box::new(Stored { file, at: *at, left: size })),
             Body::Sparse(at, pieces) => {
                 let stored = pieces.iter().map(|piece| piece.length).sum();
@@ -236,7 +240,7 @@ impl Content for Here<'_> {
     }
 
     fn target(&self) -> Result<Vec<u8>> {
-        match &self.member.body {
+        match self.body {
             Body::Target(target) => Ok(target.clone()),
             Body::None | Body::At(_) | Body::Sparse(..) => Err(Error::new("it is no link")),
         }

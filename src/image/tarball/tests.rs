@@ -195,6 +195,9 @@ fn holes_are_zeros() {
     stored.extend(b"abcde");
     let files = packed(&archive(&[(XHeader, b"x", b"", &v10), (Reg, b"f", b"", &stored)])).unwrap();
     assert_eq!(files[0].2, wanted);
+    // All of it is a hole, and the map's block is not filled up.
+    let files = packed(&archive(&[(XHeader, b"x", b"", &v10), (Reg, b"f", b"", b"1\n20\n0\n")])).unwrap();
+    assert_eq!(files[0].2, [0; 20]);
     for bad in [b"3,2,4,3".as_slice(), b"0,5,19,2", b"0,4", b"0,6", b"18446744073709551615,5", b"1,2,3", b"a,b"] {
         let records = [record("GNU.sparse.size", size), record("GNU.sparse.map", bad)].concat();
         let error = packed(&archive(&[(XHeader, b"x", b"", &records), (Reg, b"f", b"", b"abcde")])).unwrap_err();
@@ -210,6 +213,23 @@ fn an_archive_without_its_end_is_cut_off() {
         assert!(error.contains("cut off"), "{length}: {error}");
     }
     assert!(packed(&whole[..whole.len() - 512]).is_ok());
+}
+
+#[test]
+fn a_long_way_down_costs_no_more_than_its_name() {
+    let long = record("path", &b"a/".repeat(300_000));
+    let error = packed(&archive(&[(XHeader, b"x", b"", &long), (Reg, b"f", b"", b"")])).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("cannot pack {}...: its name has 600000 bytes, and a cpio archive can have 4094", "a/".repeat(32))
+    );
+    // The directories that are only implied come once each, and where they belong.
+    let deep = record("path", &b"a/".repeat(2000));
+    let members: &[Part<'_>] =
+        &[(XHeader, b"x", b"", &deep), (Dir, b"f", b"", b""), (Reg, b"a.b/c/d", b"", b""), (Reg, b"a.b/c/e", b"", b"")];
+    let files = packed(&archive(members)).unwrap();
+    assert_eq!(files.len(), 2000 + 4);
+    assert_eq!(names(&files)[2000..], ["a.b", "a.b/c", "a.b/c/d", "a.b/c/e"]);
 }
 
 #[test]
