@@ -34,7 +34,8 @@ pub(crate) struct DoctorArgs {
     #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
 
-    /// Remove what is left of machines and networks that are gone: taps, bridges, published ports, runtime files
+    /// Remove what is left of machines and networks that are gone: taps, bridges, rules, published ports, names, runtime
+    /// files
     #[arg(long)]
     fix: bool,
 }
