@@ -42,10 +42,12 @@ pub(super) fn up(netlink: &mut Netlink, filter: &mut Filter, network: &Network, 
         netlink.add_bridge(&network.bridge, mac(network), MTU).map_err(|e| e.context(cannot()))?;
     }
     let result = complete(netlink, filter, network, mark);
-    if result.is_err() && made {
-        for error in down(netlink, network, mark) {
-            log::warn!("{error}");
-        }
+    // The rules come last and are made whole: there are none.
+    if result.is_err()
+        && made
+        && let Err(error) = remove(netlink, network, mark)
+    {
+        log::warn!("{error}");
     }
     result.map_err(|e| e.context(cannot()))
 }
@@ -74,13 +76,15 @@ fn complete(netlink: &mut Netlink, filter: &mut Filter, network: &Network, mark:
 /// alone.
 pub(super) fn down(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Vec<Error> {
     let mut errors: Vec<Error> = nft::network_down(network).err().into_iter().collect();
-    let removed = match netlink.link(&network.bridge) {
-        Ok(Some(link)) if is_ours(&link, network, mark) => netlink.remove(&link),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
-    };
-    errors.extend(removed.err());
+    errors.extend(remove(netlink, network, mark).err());
     errors
+}
+
+fn remove(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Result<()> {
+    match netlink.link(&network.bridge)? {
+        Some(link) if is_ours(&link, network, mark) => netlink.remove(&link),
+        _ => Ok(()),
+    }
 }
 
 /// How a network's bridge is doing.

@@ -48,7 +48,7 @@ pub fn connect(store: &Store, record: &Record) -> Result<Vec<Connection>> {
             bridge::check_foreign(&attachment.network, &mark)?
         } else {
             let network = networks.read(&attachment.network.parse::<NetworkName>()?)?;
-            check_addresses(record, &network, &attachment.ip)?;
+            check_addresses(&network, &attachment.ip)?;
             let link = bridge::up(&mut netlink, &mut filter, &network, &mark)?;
             if published.is_none() && !spec.ports.is_empty() {
                 published = Some(attachment.ip.addresses().collect());
@@ -72,7 +72,7 @@ pub fn connect(store: &Store, record: &Record) -> Result<Vec<Connection>> {
 }
 
 /// A network that was removed and created again may have another subnet.
-fn check_addresses(record: &Record, network: &Network, ip: &IpConfig) -> Result<()> {
+fn check_addresses(network: &Network, ip: &IpConfig) -> Result<()> {
     match ip.addresses().find(|address| !network.subnets().any(|subnet| subnet.contains(address))) {
         None => Ok(()),
         Some(address) => {
@@ -131,14 +131,12 @@ pub fn disconnect(store: &Store, record: &Record) -> Vec<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Spec;
 
     #[test]
     fn an_address_of_an_older_network_is_told() {
-        let record = Store::new_record(Spec::example("web"), Manager::Local).unwrap();
         let at = |ip: &str| IpConfig { ipv4: Some(ip.parse().unwrap()), ..IpConfig::default() };
-        check_addresses(&record, &Network::example("lan"), &at("10.1.2.9/24")).unwrap();
-        let error = check_addresses(&record, &Network::example("lan"), &at("10.1.3.9/24")).unwrap_err();
+        check_addresses(&Network::example("lan"), &at("10.1.2.9/24")).unwrap();
+        let error = check_addresses(&Network::example("lan"), &at("10.1.3.9/24")).unwrap_err();
         let said = "its address 10.1.3.9 is not in network lan, which was created anew with 10.1.2.0/24: so has to be the machine";
         assert_eq!(error.to_string(), said);
     }

@@ -46,8 +46,7 @@ impl Filter {
     /// # Errors
     /// When nft cannot be run, or refuses.
     pub fn network_up(&mut self, network: &Network) -> Result<()> {
-        self.change(|table| Ok(table::up(table, network)))
-            .with_context(|| format!("cannot make the rules of network {}", network.name))
+        self.change(|table| Ok(table::up(table, network))).context("cannot make its rules")
     }
 
     /// Publishes the machine's ports, which lead to these addresses of it, at most one of a family. What the machine had
@@ -102,7 +101,7 @@ impl Filter {
 pub fn network_down(network: &Network) -> Result<()> {
     Filter::default()
         .change(|table| Ok(table.map(|table| table::down(table, network)).unwrap_or_default()))
-        .with_context(|| format!("cannot remove the rules of network {}", network.name))
+        .context("cannot remove its rules")
 }
 
 /// Checks that each of the machine's ports has one of these addresses to lead to.
