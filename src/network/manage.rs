@@ -58,8 +58,8 @@ pub fn create(networks: &Networks, wanted: Wanted) -> Result<Network> {
     }
     let mut netlink = Netlink::open()?;
     let network = settle(networks, &mut netlink, wanted).with_context(cannot)?;
+    let _host = networks.lock_host().with_context(cannot)?;
     networks.write(&network).with_context(cannot)?;
-    let _host = networks.lock_host()?;
     if let Err(error) = bridge::up(&mut netlink, &mut Filter::default(), &network, &networks.mark()) {
         if let Err(error) = networks.forget(&network.name) {
             log::warn!("{error}");

@@ -344,6 +344,18 @@ fn a_broken_record_is_removed_by_force() {
     assert_eq!(lab.leaks(), Vec::<String>::new());
 }
 
+/// A network that cannot be made leaves no record.
+#[test]
+fn without_a_runtime_directory_no_network_is_left() {
+    let lab = Lab::new("noruntime").with_store();
+    let file = lab.file("runtime", b"");
+    let name = lab.name("n");
+    let error = lab.kraft_with("KRAFT_RUNTIME_DIR", &file, ["net", "create", &name]).fails(125);
+    assert!(error.starts_with(&format!("cannot create network {name}: cannot lock the host's network: ")), "{error}");
+    assert_eq!(lab.kraft(["net", "ls", "-q"]).ok(), "");
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
 /// A network of the same name with another subnet is not the one that the machine was on.
 #[test]
 fn a_network_that_was_made_anew_is_told() {
