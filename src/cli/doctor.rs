@@ -3,8 +3,10 @@
 //! [`checks`] looks and changes nothing; [`text`] and [`json`] show. A check *fails* when machines cannot be run by
 //! systemd here, and *warns* when something does less than it could.
 
+mod network;
+mod orphans;
+
 use std::fmt;
-use std::fs::OpenOptions;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -15,8 +17,7 @@ use super::Outcome;
 use super::app::App;
 use super::output::{self, Form};
 
-use crate::error::{Context as _, Error, IntoError as _, Result};
-use crate::lifecycle;
+use crate::error::{Context as _, IntoError as _, Result};
 use crate::machine::Arch;
 use crate::paths::{self, Paths, Scope, find_program};
 use crate::platform::qemu::{
@@ -33,61 +34,24 @@ pub(crate) struct DoctorArgs {
     #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
     output: Form,
 
-    /// Remove what is left of machines and networks that are gone: taps, bridges, published ports, runtime files
+    /// Remove what is left of machines and networks that are gone: taps, bridges, rules, published ports, names, runtime
+    /// files
     #[arg(long)]
     fix: bool,
 }
 
 pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Outcome {
     if args.fix {
-        return fix(app);
+        return orphans::fix(app);
     }
     let mut checks = checks(app.store.paths(), |_| app.systemd().manager_version());
-    checks.extend(orphans(app));
+    checks.extend(orphans::orphans(app));
     let shown = match args.output {
         Form::Text => output::write(&text(&checks).iter().map(|line| format!("{line}\n")).collect::<String>()),
         Form::Json => json(&checks).and_then(output::line),
     };
     shown.map_err(|error| vec![error])?;
     Ok(std::process::ExitCode::from(if passes(&checks) { 0 } else { 125 }))
-}
-
-/// Removes every orphan; prints what each was.
-fn fix(app: &App) -> Outcome {
-    let (orphans, mut errors) = lifecycle::orphans(&app.store);
-    for orphan in orphans {
-        let what = format!("removed {}", orphan.what());
-        errors.extend(orphan.remove().and_then(|()| output::line(what)).err());
-    }
-    if errors.is_empty() { Ok(std::process::ExitCode::SUCCESS) } else { Err(errors) }
-}
-
-/// What is left of machines and networks that are gone.
-fn orphans(app: &App) -> Vec<Check> {
-    let (orphans, errors) = lifecycle::orphans(&app.store);
-    let cure = "`kraft doctor --fix` removes it";
-    let mut checks: Vec<Check> = orphans.iter().map(|orphan| Check::warn("orphan", orphan.what(), cure)).collect();
-    let errors = errors.iter().map(|error| {
-        let hint = error.hint().unwrap_or("look at it as root, or put right what the error names");
-        Check::warn("orphans", error.to_string(), hint)
-    });
-    checks.extend(errors);
-    if checks.is_empty() { vec![Check::ok("orphans", "none")] } else { checks }
-}
-
-/// Machines on networks reach the world through the host.
-fn forwarding() -> Check {
-    let path = Path::new(paths::NET_SWITCHES).join("ipv4/ip_forward");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim() == "1" => Check::ok("ip_forward", "on"),
-        // Nothing to be cured: who needs it turns it on.
-        Ok(_) => Check::ok("ip_forward", "off: the first network turns it on"),
-        Err(error) => Check::warn(
-            "ip_forward",
-            error.into_error().context(format!("cannot read {}", path.display())).to_string(),
-            "mount the proc file system: networks cannot be used without it",
-        ),
-    }
 }
 
 /// How a check came out.
@@ -156,10 +120,11 @@ pub fn checks(paths: &Paths, manager_version: impl FnOnce(Scope) -> Result<Strin
     checks.push(kvm(kvm::probe()));
     checks.push(qemu());
     checks.extend(qboot());
-    checks.push(tun());
-    checks.push(vhost_net());
-    checks.push(nft());
-    checks.push(forwarding());
+    checks.push(network::tun());
+    checks.push(network::vhost_net());
+    checks.push(network::nft());
+    checks.push(network::dnsmasq());
+    checks.push(network::forwarding());
     checks.push(cgroups(scope));
     checks.push(journal());
     checks.push(directory("state directory", &paths.state));
@@ -306,40 +271,6 @@ fn qboot() -> Option<Check> {
     }
 }
 
-fn open_device(device: &str) -> Result<(), Error> {
-    OpenOptions::new().read(true).write(true).open(device).map(drop).with_context(|| format!("cannot open {device}"))
-}
-
-fn tun() -> Check {
-    match open_device(paths::TUN) {
-        Ok(()) => Check::ok("tun", format!("{} opens", paths::TUN)),
-        Err(error) => Check::warn(
-            "tun",
-            error.to_string(),
-            "`modprobe tun` (in a container, pass the device in); until then, machines have QEMU's own network only",
-        ),
-    }
-}
-
-/// For information: nothing needs it.
-fn vhost_net() -> Check {
-    match open_device(paths::VHOST_NET) {
-        Ok(()) => Check::ok("vhost-net", format!("{} opens", paths::VHOST_NET)),
-        Err(error) => Check::ok("vhost-net", format!("not used: {error}")),
-    }
-}
-
-fn nft() -> Check {
-    match find_program(Path::new("nft")) {
-        Some(path) => Check::ok("nft", path.display().to_string()),
-        None => Check::warn(
-            "nft",
-            "not found in PATH",
-            "install nftables; until then, networks have no NAT and publish no ports",
-        ),
-    }
-}
-
 fn cgroups(scope: Scope) -> Check {
     let root = Path::new(paths::CGROUPS);
     let Ok(of_root) = std::fs::read_to_string(root.join("cgroup.controllers")) else {
@@ -408,6 +339,7 @@ fn directory(name: &'static str, dir: &Path) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn whatever_is_wrong_has_a_cure() {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::networks::Networks;
+use super::nft;
 use super::record::Network;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Attachment, Mac, MachineId, NetworkName, Record};
@@ -47,7 +48,19 @@ pub fn settle(store: &Store, record: &mut Record) -> Result<Option<Lock>> {
         attachment.ip.host.get_or_insert_with(|| name.to_string());
         holders.add(name.as_str(), attachment);
     }
+    check_ports(record).with_context(|| format!("cannot create {name}"))?;
     Ok(Some(lock))
+}
+
+/// Ports lead to the machine's first interface on a network of ours.
+fn check_ports(record: &Record) -> Result<()> {
+    let spec = &record.spec;
+    match spec.networks.iter().find(|attachment| !attachment.foreign) {
+        _ if spec.ports.is_empty() => Ok(()),
+        Some(attachment) => nft::check(record, &attachment.ip.addresses().collect::<Vec<_>>()),
+        None => Err(Error::new("ports are published on networks of kraft's only, and the machine is on none")
+            .with_hint("give it a `--network` that `kraft net create` made")),
+    }
 }
 
 /// Who has which addresses.

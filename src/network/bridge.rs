@@ -4,7 +4,7 @@ use netlink_packet_route::link::LinkAttribute;
 
 use super::mark::{Mark, Owner};
 use super::netlink::{Counters, Link, Netlink};
-use super::nft;
+use super::nft::{self, Filter};
 use super::record::Network;
 use super::switches;
 use crate::error::{Error, Kind, Result};
@@ -35,22 +35,24 @@ pub struct Live {
 
 /// Brings a network up: its bridge with its addresses, and its rules. What is there already stays as it is, so that this is
 /// called by whoever needs the network.
-pub(super) fn up(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Result<Link> {
+pub(super) fn up(netlink: &mut Netlink, filter: &mut Filter, network: &Network, mark: &Mark) -> Result<Link> {
     let cannot = || format!("cannot bring up network {}", network.name);
     let made = netlink.link(&network.bridge)?.is_none();
     if made {
         netlink.add_bridge(&network.bridge, mac(network), MTU).map_err(|e| e.context(cannot()))?;
     }
-    let result = complete(netlink, network, mark);
-    if result.is_err() && made {
-        for error in down(netlink, network, mark) {
-            log::warn!("{error}");
-        }
+    let result = complete(netlink, filter, network, mark);
+    // The rules come last and are made whole: there are none.
+    if result.is_err()
+        && made
+        && let Err(error) = remove(netlink, network, mark)
+    {
+        log::warn!("{error}");
     }
     result.map_err(|e| e.context(cannot()))
 }
 
-fn complete(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Result<Link> {
+fn complete(netlink: &mut Netlink, filter: &mut Filter, network: &Network, mark: &Mark) -> Result<Link> {
     let link = netlink.link(&network.bridge)?.filter(|link| is_ours(link, network, mark)).ok_or_else(|| {
         let name = &network.bridge;
         Error::of(Kind::Conflict, format!("there is an interface {name} that is not kraft's"))
@@ -66,7 +68,7 @@ fn complete(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Result<Lin
     if !link.up {
         netlink.set(&link, Vec::new(), Some(true))?;
     }
-    nft::network_up(network)?;
+    filter.network_up(network)?;
     Ok(link)
 }
 
@@ -74,13 +76,15 @@ fn complete(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Result<Lin
 /// alone.
 pub(super) fn down(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Vec<Error> {
     let mut errors: Vec<Error> = nft::network_down(network).err().into_iter().collect();
-    let removed = match netlink.link(&network.bridge) {
-        Ok(Some(link)) if is_ours(&link, network, mark) => netlink.remove(&link),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
-    };
-    errors.extend(removed.err());
+    errors.extend(remove(netlink, network, mark).err());
     errors
+}
+
+fn remove(netlink: &mut Netlink, network: &Network, mark: &Mark) -> Result<()> {
+    match netlink.link(&network.bridge)? {
+        Some(link) if is_ours(&link, network, mark) => netlink.remove(&link),
+        _ => Ok(()),
+    }
 }
 
 /// How a network's bridge is doing.

@@ -6,8 +6,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use super::bridge::{self, Live};
-use super::netlink::Netlink;
+use super::mark::Owner;
+use super::netlink::{Link, Netlink};
 use super::networks::Networks;
+use super::nft::{self, Filter};
 use super::pool::{self, Taken};
 use super::record::{Network, SCHEMA};
 use super::resolver;
@@ -56,9 +58,9 @@ pub fn create(networks: &Networks, wanted: Wanted) -> Result<Network> {
     }
     let mut netlink = Netlink::open()?;
     let network = settle(networks, &mut netlink, wanted).with_context(cannot)?;
+    let _host = networks.lock_host().with_context(cannot)?;
     networks.write(&network).with_context(cannot)?;
-    let _host = networks.lock_host()?;
-    if let Err(error) = bridge::up(&mut netlink, &network, &networks.mark()) {
+    if let Err(error) = bridge::up(&mut netlink, &mut Filter::default(), &network, &networks.mark()) {
         if let Err(error) = networks.forget(&network.name) {
             log::warn!("{error}");
         }
@@ -113,7 +115,7 @@ fn settle(networks: &Networks, netlink: &mut Netlink, wanted: Wanted) -> Result<
 pub fn up(networks: &Networks, name: &NetworkName) -> Result<()> {
     let network = networks.read(name)?;
     let _host = networks.lock_host()?;
-    bridge::up(&mut Netlink::open()?, &network, &networks.mark()).map(drop)
+    bridge::up(&mut Netlink::open()?, &mut Filter::default(), &network, &networks.mark()).map(drop)
 }
 
 /// What becomes of machines that run on a network.
@@ -157,13 +159,39 @@ pub enum Keep {
 /// [`Kind::NoSuchMachine`]; [`Kind::Conflict`] when machines are on it.
 pub fn remove(networks: &Networks, store: &Store, name: &NetworkName, keep: Keep) -> Result<()> {
     let records = networks.lock_records()?;
-    let network = networks.read(name)?;
+    let network = match (networks.read(name), keep) {
+        (Err(error), _) if !networks.has(name) || error.kind() == Kind::Newer => return Err(error),
+        (Err(error), Keep::ForAny) => {
+            return Err(error.with_hint(format!("`kraft net rm --force {name}` removes it all the same")));
+        }
+        (Err(error), Keep::ForRunning) => {
+            log::warn!("{error}");
+            by_mark(networks, name)?
+        }
+        (Ok(network), _) => network,
+    };
     let members = members(store, name)?;
     let holds = |member: &Member| member.running || keep == Keep::ForAny;
     refuse(&members, holds, || format!("cannot remove network {name}: in use by")).map_err(|error| {
         error.with_hint("`kraft rm` removes the machines; `--force` removes the network of those that do not run")
     })?;
     take_away(networks, &network, &records)
+}
+
+/// What is known of a network whose record cannot be read: what the mark on its bridge says, or that on its rules.
+fn by_mark(networks: &Networks, name: &NetworkName) -> Result<Network> {
+    let mark = networks.mark();
+    let ours = |link: &Link| match mark.owner(link.alias.as_deref()?)? {
+        Owner::Network(theirs, id) if theirs == *name => Some(Network::gone(theirs, id, link.name.clone())),
+        Owner::Network(..) | Owner::Machine(..) => None,
+    };
+    if let Some(network) = Netlink::open()?.links()?.iter().find_map(ours) {
+        return Ok(network);
+    }
+    let ruled = nft::known()?.networks.into_iter().find(|(theirs, _, _)| theirs == name);
+    // One that has neither is down already, and no interface of that name is ours.
+    let (_, id, bridge) = ruled.unwrap_or_else(|| (name.clone(), MachineId::from_bytes([0; 16]), "kr-".into()));
+    Ok(Network::gone(name.clone(), id, bridge))
 }
 
 /// Removes all networks that no machine is on; returns their names.

@@ -117,6 +117,9 @@ impl Networks {
 
     /// The error about a network that is not there.
     pub(super) fn no_such(&self, name: &str) -> Error {
+        if let Err(error) = self.check_scope() {
+            return error;
+        }
         let known = self.names().unwrap_or_default();
         let known: Vec<&str> = known.iter().map(NetworkName::as_str).collect();
         let known = if known.is_empty() { "there are none".into() } else { format!("known are {}", known.join(", ")) };

@@ -1,18 +1,18 @@
-//! What nobody is left to take away: taps and published ports of machines that do not run, bridges of networks that are
-//! gone. They are found by our own marks alone.
+//! What nobody is left to take away: taps, published ports and names of machines that do not run, bridges and rules of
+//! networks that are gone. They are found by our own marks alone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::bridge;
-use super::mark::{self, Owner};
+use super::mark::Owner;
 use super::netlink::{Link, Netlink};
 use super::networks::Networks;
 use super::nft;
 use super::record::Network;
+use super::resolver;
+use super::tap;
 use crate::error::Result;
 use crate::machine::{MachineId, MachineName, NetworkName, Port};
-use crate::paths;
 use crate::store::Store;
 use crate::undo::Orphan;
 
@@ -30,27 +30,70 @@ pub fn orphans(store: &Store) -> Result<Vec<Orphan>> {
     let _host = networks.is_used().then(|| networks.lock_host()).transpose()?;
     let links = Netlink::open()?.links()?;
     let mut found = interfaces(store, &networks, &links);
-    let mut published: BTreeMap<(MachineName, String), (MachineId, Vec<Port>)> = BTreeMap::new();
-    // Where there is no nft nothing was published.
-    let holders = if paths::find_program(Path::new("nft")).is_some() { nft::holders()? } else { Vec::new() };
-    for (name, id, port) in holders {
-        if !has_tap(&links, &name, id) {
-            published.entry((name, id.to_string())).or_insert((id, Vec::new())).1.push(port);
+    let known = nft::known()?;
+    found.extend(rules(&networks, &links, known.networks));
+    found.extend(ports(&networks, &links, known.ports));
+    found.extend(names(store, &networks));
+    Ok(found)
+}
+
+/// Rules of networks that are gone, and their bridges with them.
+fn rules(networks: &Networks, links: &[Link], known: Vec<(NetworkName, MachineId, String)>) -> Vec<Orphan> {
+    // With a bridge it may be of another state directory.
+    let is_gone = |(name, id, bridge): &(NetworkName, MachineId, String)| {
+        !links.iter().any(|link| link.name == *bridge) && !exists(networks, name, *id)
+    };
+    let orphan = |(name, id, bridge): (NetworkName, MachineId, String)| {
+        let networks = networks.clone();
+        Orphan::new(format!("rules of network {name}, which is gone"), move || {
+            let _host = networks.lock_host()?;
+            match Netlink::open()?.link(&bridge)? {
+                Some(_) => Ok(()),
+                None => nft::network_down(&Network::gone(name, id, bridge)),
+            }
+        })
+    };
+    known.into_iter().filter(is_gone).map(orphan).collect()
+}
+
+/// Published ports of machines without an interface.
+fn ports(networks: &Networks, links: &[Link], known: Vec<(MachineName, MachineId, Port)>) -> Vec<Orphan> {
+    let mut published: BTreeMap<(MachineName, MachineId), Vec<Port>> = BTreeMap::new();
+    for (name, id, port) in known {
+        if !tap::has(links, &name, id) {
+            published.entry((name, id)).or_default().push(port);
         }
     }
-    found.extend(published.into_iter().map(|((name, _), (id, ports))| {
+    let orphan = |((name, id), ports): ((MachineName, MachineId), Vec<Port>)| {
         let shown: Vec<String> = ports.iter().map(Port::to_string).collect();
         let what = format!("published ports {} of {name}, which does not run", shown.join(", "));
         let networks = networks.clone();
         Orphan::new(what, move || {
             let _host = networks.lock_host()?;
-            match has_tap(&Netlink::open()?.links()?, &name, id) {
+            match tap::has(&Netlink::open()?.links()?, &name, id) {
                 true => Ok(()),
                 false => nft::unpublish(&name, id, &ports),
             }
         })
-    }));
-    Ok(found)
+    };
+    published.into_iter().map(orphan).collect()
+}
+
+/// Names that lead to machines that do not run.
+fn names(store: &Store, networks: &Networks) -> Vec<Orphan> {
+    let announced = resolver::announced(&networks.paths).into_iter();
+    let dead = announced.filter(|(_, machine, id)| !runs(store, machine, *id));
+    dead.map(|(network, machine, id)| {
+        let (networks, store) = (networks.clone(), store.clone());
+        Orphan::new(format!("name of {machine} on network {network}, which does not run"), move || {
+            let _host = networks.lock_host()?;
+            match runs(&store, &machine, id) {
+                true => Ok(()),
+                false => resolver::withdraw(&networks.paths, &network, &machine, id),
+            }
+        })
+    })
+    .collect()
 }
 
 fn interfaces(store: &Store, networks: &Networks, links: &[Link]) -> Vec<Orphan> {
@@ -106,10 +149,4 @@ fn exists(networks: &Networks, name: &NetworkName, id: MachineId) -> bool {
 
 fn is_used(bridge: &Link, links: &[Link]) -> bool {
     links.iter().any(|link| link.controller == Some(bridge.index))
-}
-
-/// A machine that runs on a network has a tap, wherever its record is.
-fn has_tap(links: &[Link], name: &MachineName, id: MachineId) -> bool {
-    let of = |link: &Link| link.alias.as_deref().and_then(mark::machine);
-    links.iter().filter_map(of).any(|(theirs, its)| theirs == *name && its == id)
 }

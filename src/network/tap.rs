@@ -11,11 +11,11 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use netlink_packet_route::link::LinkAttribute;
 use nix::libc;
 
-use super::mark::Mark;
+use super::mark::{self, Mark};
 use super::netlink::{Link, Netlink};
 use super::switches;
 use crate::error::{Context as _, Result};
-use crate::machine::Record;
+use crate::machine::{MachineId, MachineName, Record};
 use crate::paths;
 
 /// `struct ifreq`, as far as TUNSETIFF looks at it.
@@ -69,6 +69,12 @@ fn open(name: &str) -> Result<OwnedFd> {
     let made = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
     nix::errno::Errno::result(made).with_context(|| format!("cannot make tap {name}"))?;
     Ok(file.into())
+}
+
+/// Whether one of these is a tap of that machine's. One that runs on a network has one, wherever its record is.
+pub(super) fn has(links: &[Link], name: &MachineName, id: MachineId) -> bool {
+    let of = |link: &Link| link.alias.as_deref().and_then(mark::machine);
+    links.iter().filter_map(of).any(|(theirs, its)| theirs == *name && its == id)
 }
 
 /// The kernel's own way for packets past the VMM, where there is one.

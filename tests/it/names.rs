@@ -92,6 +92,25 @@ fn kill(pid: u32) {
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
+/// The server that systemd started ends with the last machine of systemd's: who is left goes on being served.
+#[test]
+fn names_outlive_the_unit() {
+    let lab = Lab::new("outlive");
+    let net = Net::new(&lab, "10.203.1.1", &[]);
+    net.start(Keeper::Systemd, "web", &[], &[]).ok();
+    net.start(Keeper::Local, "db", &[], &[]).ok();
+    let db = lab.name("db");
+    net.until_known(&db, 1);
+    lab.kraft(["stop", "--force", &lab.name("web")]).ok();
+    let unit = format!("kraft:net-{}.service", net.name);
+    lab.systemctl(["stop", &unit]);
+    net.until_known(&db, 1);
+    net.until_known(&lab.name("web"), 0);
+    lab.kraft(["start", &lab.name("web")]).ok();
+    net.until_known(&lab.name("web"), 1);
+    net.remove();
+}
+
 fn machines_find_each_other_by_name(keeper: Keeper) {
     let lab = keeper.lab("nm");
     let net = Net::new(&lab, if keeper == Keeper::Systemd { "10.201.1.1" } else { "10.202.1.1" }, &[]);

@@ -115,6 +115,9 @@ fn networks_are_root_s() {
     assert_eq!(error, "networks are the system's: only root has machines on them");
     assert!(hint.starts_with("`-p` publishes ports without a network"));
     assert_eq!(lab.kraft(["net", "ls", "-q"]).ok(), "");
+    for verb in ["rm", "up", "down", "inspect"] {
+        assert_eq!(lab.kraft(["net", verb, "web"]).fails_with_hint(125).0, error, "{verb}");
+    }
 }
 
 fn machines_that_come_one_after_the_other_reach_each_other(keeper: Keeper) {
@@ -270,6 +273,104 @@ fn somebody_else_s_bridge_is_used_and_left_alone(keeper: Keeper) {
     assert_eq!(seen(), before);
     lab.kraft(["rm", &lab.name("web")]).ok();
     lab.call("ip", ["link", "del", bridge]).ok();
+}
+
+/// What no rule can lead to the machine is refused before there is one.
+#[test]
+fn ports_that_lead_nowhere_are_refused() {
+    let lab = Lab::new("nowhere").with_store();
+    let net = network(&lab, "n", &[]);
+    let (name, kernel) = (lab.name("web"), guest("net"));
+    for (port, why) in [
+        ("[::1]:7797:80", "port [::1]:7797:80/tcp leads nowhere: what is sent to ::1 never leaves the host"),
+        ("[fd00::7]:7797:80", "port [fd00::7]:7797:80/tcp leads nowhere: the machine has no IPv6 address"),
+    ] {
+        let error = lab.kraft(["create", "--network", &net, "-p", port, "--name", &name, &kernel]).fails(125);
+        assert_eq!(error, format!("cannot create {name}: {why}"));
+    }
+    let error = lab.kraft(["create", "-p", "[::1]:7797:80", "--name", &name, &kernel]).fails(125);
+    assert!(error.ends_with("QEMU's own network has IPv4 alone"), "{error}");
+    assert_eq!(lab.kraft(["ps", "-aq"]).ok(), "");
+}
+
+/// A runner that was killed kept its ports: who wants one gets it.
+#[test]
+fn a_dead_machine_s_port_is_free() {
+    let lab = Lab::new("deadport").with_store();
+    let net = network(&lab, "n", &[]);
+    let options = ["--network", &net, "-p", "7796:80"];
+    start(Keeper::Local, &lab, "dead", &options, &[]);
+    let machine = lab.ps("dead");
+    let [vmm, runner] = ["vmm_pid", "pid"].map(|pid| u32::try_from(machine[pid].as_u64().unwrap()).unwrap());
+    kill(runner.into(), Signal::SIGKILL);
+    assert!(process_ends(vmm, DEADLINE) && process_ends(runner, DEADLINE));
+    start(Keeper::Local, &lab, "next", &options, &[]);
+    lab.until_console("next", "net: up");
+    assert_eq!(get(("127.0.0.1".parse::<IpAddr>().unwrap(), 7796), "/"), format!("hello from {}\n", lab.name("next")));
+    // Its name is left, until somebody looks.
+    let name = format!("name of {} on network {net}, which does not run", lab.name("dead"));
+    assert_eq!(lab.kraft(["doctor", "--fix"]).ok(), format!("removed {name}\n"));
+    lab.kraft(["rm", "--force", &lab.name("dead"), &lab.name("next")]).ok();
+    lab.kraft(["net", "rm", &net]).ok();
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+    assert!(!lab.runtime().join(".names").exists());
+}
+
+/// A record that cannot be read keeps nobody from removing the network, whatever is left of it.
+#[test]
+fn a_broken_record_is_removed_by_force() {
+    let lab = Lab::new("broken").with_store();
+    for bridge_too in [false, true] {
+        let net = network(&lab, "n", &[]);
+        let bridge = inspect(&lab, &net)["bridge"].as_str().unwrap().to_owned();
+        let record = lab.state().join(format!("networks/{net}.toml"));
+        std::fs::write(&record, "garbage").unwrap();
+        if bridge_too {
+            lab.call("ip", ["link", "del", &bridge]).ok();
+        }
+        let (error, hint) = lab.kraft(["net", "rm", &net]).fails_with_hint(125);
+        assert!(error.starts_with(record.to_str().unwrap()), "{error}");
+        assert_eq!(hint, format!("`kraft net rm --force {net}` removes it all the same"));
+        lab.kraft(["net", "rm", "--force", &net]).ok();
+        assert_eq!(lab.leaks(), Vec::<String>::new());
+        assert!(!record.exists());
+    }
+    // Neither record nor bridge: only the rules are left.
+    let net = network(&lab, "n", &[]);
+    let bridge = inspect(&lab, &net)["bridge"].as_str().unwrap().to_owned();
+    std::fs::remove_file(lab.state().join(format!("networks/{net}.toml"))).unwrap();
+    lab.call("ip", ["link", "del", &bridge]).ok();
+    assert_eq!(lab.kraft(["doctor", "--fix"]).ok(), format!("removed rules of network {net}, which is gone\n"));
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+/// A network that cannot be made leaves no record.
+#[test]
+fn without_a_runtime_directory_no_network_is_left() {
+    let lab = Lab::new("noruntime").with_store();
+    let file = lab.file("runtime", b"");
+    let name = lab.name("n");
+    let error = lab.kraft_with("KRAFT_RUNTIME_DIR", &file, ["net", "create", &name]).fails(125);
+    assert!(error.starts_with(&format!("cannot create network {name}: cannot lock the host's network: ")), "{error}");
+    assert_eq!(lab.kraft(["net", "ls", "-q"]).ok(), "");
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+/// A network of the same name with another subnet is not the one that the machine was on.
+#[test]
+fn a_network_that_was_made_anew_is_told() {
+    let lab = Lab::new("anew").with_store();
+    let net = network(&lab, "n", &["-n", "10.77.21.1/24"]);
+    let name = lab.name("web");
+    lab.kraft(["create", "-q", "--network", &net, "--name", &name, &guest("net-unikraft")]).ok();
+    lab.kraft(["net", "rm", "--force", &net]).ok();
+    network(&lab, "n", &["-n", "10.77.22.1/24"]);
+    let error = lab.kraft(["start", &name]).fails(125);
+    let why = format!("its address 10.77.21.2 is not in network {net}, which was created anew with 10.77.22.0/24");
+    assert_eq!(error, format!("cannot start {name}: {why}: so has to be the machine"));
+    lab.kraft(["rm", &name]).ok();
+    lab.kraft(["net", "rm", &net]).ok();
+    assert_eq!(lab.leaks(), Vec::<String>::new());
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use kraft::machine::{MachineId, Port, Record};
-use kraft::network::{Network, nft};
+use kraft::machine::{MachineId, MachineName, Port, Record};
+use kraft::network::Network;
+use kraft::network::nft::{self, Filter};
 use serde_json::json;
 
 use crate::lab::Lab;
@@ -93,7 +94,7 @@ impl World {
     /// All networks are up.
     fn up(&self) {
         for index in 0..BRIDGES.len() {
-            self.host.within(|| nft::network_up(&self.network(index)).unwrap());
+            self.host.within(|| Filter::default().network_up(&self.network(index)).unwrap());
         }
     }
 
@@ -116,6 +117,11 @@ fn machine(name: &str, id: u8, ports: &[&str]) -> Record {
     record
 }
 
+/// Every machine runs.
+fn there(_: &MachineName, _: MachineId) -> kraft::error::Result<bool> {
+    Ok(true)
+}
+
 fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
@@ -127,7 +133,7 @@ fn a_published_port_answers_on_the_addresses_asked() {
     world.up();
     let ports = ["127.0.0.1:8080:80", "8081:80", "192.0.2.11:8082:80", "5353:80/udp", "[2001:db8::1]:8083:80"];
     let web = machine("web", 1, &ports);
-    world.host.within(|| nft::publish(&web, &ips(&["10.88.0.2", "fd00:88::2"])).unwrap());
+    world.host.within(|| Filter::default().publish(&web, &ips(&["10.88.0.2", "fd00:88::2"]), there).unwrap());
 
     let answers = |from: &Netns, to: &str| from.tcp(to).split(' ').next().unwrap_or_default().to_owned();
     let World { host, out, guests } = &world;
@@ -199,7 +205,7 @@ fn networks_are_let_out_and_internal_ones_are_not() {
     assert_eq!(guests[0].udp("192.0.2.2:7"), "out 192.0.2.1");
     assert_eq!(guests[0].tcp("[2001:db8::2]:7"), "out 2001:db8::1");
     let four = machine("four", 4, &["8084:80", "127.0.0.1:8085:80"]);
-    host.within(|| nft::publish(&four, &ips(&["10.90.0.2"])).unwrap());
+    host.within(|| Filter::default().publish(&four, &ips(&["10.90.0.2"]), there).unwrap());
     // Not even one that finds the way leaves, and nobody comes in but the host itself.
     guests[3].ip("route add 192.0.2.0/24 via 10.90.0.1");
     assert_eq!(guests[3].tcp("192.0.2.2:7"), "silent");
@@ -235,20 +241,20 @@ fn a_port_is_one_machine_s_and_the_last_network_leaves_nothing() {
     world.up();
     let (web, other) = (machine("web", 1, &["8081:80"]), machine("other", 2, &["192.0.2.1:8081:80", "8090:80"]));
     host.within(|| {
-        nft::publish(&web, &ips(&["10.88.0.2"])).unwrap();
+        Filter::default().publish(&web, &ips(&["10.88.0.2"]), there).unwrap();
         let before = world.rules();
-        nft::publish(&web, &ips(&["10.88.0.2"])).unwrap();
-        nft::network_up(&world.network(0)).unwrap();
+        Filter::default().publish(&web, &ips(&["10.88.0.2"]), there).unwrap();
+        Filter::default().network_up(&world.network(0)).unwrap();
         assert_eq!(world.rules(), before, "twice is once");
-        let error = nft::publish(&other, &ips(&["10.88.0.3"])).unwrap_err();
+        let error = Filter::default().publish(&other, &ips(&["10.88.0.3"]), there).unwrap_err();
         let said = "cannot publish the ports of other: port 8081/tcp is taken: machine web has 8081:80/tcp";
         assert_eq!(error.to_string(), said);
         assert_eq!(world.rules(), before, "all or nothing");
-        assert_eq!(nft::holders().unwrap(), [(web.spec.name.clone(), web.id, web.spec.ports[0])]);
+        assert_eq!(nft::known().unwrap().ports, [(web.spec.name.clone(), web.id, web.spec.ports[0])]);
         nft::unpublish(&other.spec.name, other.id, &other.spec.ports).unwrap();
         assert_eq!(world.rules(), before, "another's stays");
         // At another address after a crash.
-        nft::publish(&web, &ips(&["10.88.0.3"])).unwrap();
+        Filter::default().publish(&web, &ips(&["10.88.0.3"]), there).unwrap();
     });
     assert_eq!(out.tcp("192.0.2.1:8081"), "two 192.0.2.2");
     host.within(|| {
@@ -276,10 +282,10 @@ fn a_killed_nft_leaves_all_or_nothing() {
         world.host.within(|| {
             let (send, done) = channel();
             let killer = std::thread::spawn(move || kill_nft_after(Duration::from_micros(micros), &done));
-            let published = nft::publish(&many, &ips(&["10.88.0.2"]));
+            let published = Filter::default().publish(&many, &ips(&["10.88.0.2"]), there);
             let _ = send.send(());
             killer.join().unwrap();
-            let held = nft::holders().unwrap().len();
+            let held = nft::known().unwrap().ports.len();
             assert!(held == 0 || held == wanted, "{held} of {wanted}");
             if held == 0 {
                 nothing += 1;

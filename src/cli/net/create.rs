@@ -20,7 +20,7 @@ pub(super) struct CreateArgs {
     #[arg(short, long, value_name = "GATEWAY/PREFIX", value_parser = clap::builder::ValueParser::new(subnet::<Ipv4Net>))]
     network: Option<Ipv4Net>,
 
-    /// The same for IPv6; none if not given
+    /// The same for IPv6, beside IPv4's; none if not given
     #[arg(long, value_name = "GATEWAY/PREFIX", value_parser = clap::builder::ValueParser::new(subnet::<Ipv6Net>))]
     ipv6: Option<Ipv6Net>,
 

@@ -15,7 +15,7 @@ pub(super) struct RmArgs {
     #[command(flatten)]
     targets: Targets,
 
-    /// Remove one even if machines that do not run are on it: they cannot start any more
+    /// Remove one even if machines that do not run are on it: they cannot start any more; or if its record is broken
     #[arg(short, long)]
     force: bool,
 }

@@ -24,6 +24,15 @@ impl Owner {
 
     /// The machine of that mark, if it is one.
     pub(super) fn as_machine(&self) -> Option<(MachineName, MachineId)> {
+        self.parts()
+    }
+
+    /// The network of that mark, if it is one.
+    pub(super) fn as_network(&self) -> Option<(NetworkName, MachineId)> {
+        self.parts()
+    }
+
+    fn parts<N: std::str::FromStr>(&self) -> Option<(N, MachineId)> {
         let (name, id) = self.0.split_once(' ')?;
         Some((name.parse().ok()?, id.parse().ok()?))
     }

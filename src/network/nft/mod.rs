@@ -23,22 +23,75 @@ mod rules;
 mod table;
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::machine::{MachineId, MachineName, Port, Record};
+use crate::machine::{MachineId, MachineName, NetworkName, Port, Record};
+use crate::paths;
 
 use super::Network;
 use apply::Refused;
 use element::Owner;
 use table::{Table, Transaction};
 
-/// Makes the table if there is none, and lets it know the network. One that it knows is a success.
-///
-/// # Errors
-/// When nft cannot be run, or refuses.
-pub fn network_up(network: &Network) -> Result<()> {
-    change(|table| Ok(table::up(table, network)))
-        .with_context(|| format!("cannot make the rules of network {}", network.name))
+/// The table, read once for as long as nobody changes it: its holder has the lock of the host's network.
+#[derive(Debug, Default)]
+pub struct Filter {
+    read: Option<Option<Table>>,
+}
+
+impl Filter {
+    /// Makes the table if there is none, and lets it know the network. One that it knows is a success.
+    ///
+    /// # Errors
+    /// When nft cannot be run, or refuses.
+    pub fn network_up(&mut self, network: &Network) -> Result<()> {
+        self.change(|table| Ok(table::up(table, network))).context("cannot make its rules")
+    }
+
+    /// Publishes the machine's ports, which lead to these addresses of it, at most one of a family. What the machine had
+    /// published before is replaced, and so is what stands in the way of one that `is_there` does not know: it died, and
+    /// nobody has swept it yet.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when another machine has a port. When the machine has no address of a port's family.
+    pub fn publish(
+        &mut self,
+        record: &Record,
+        addresses: &[IpAddr],
+        is_there: impl Fn(&MachineName, MachineId) -> Result<bool>,
+    ) -> Result<()> {
+        if record.spec.ports.is_empty() {
+            return Ok(());
+        }
+        let wanted = published::elements(record, addresses)?;
+        self.change(|table| {
+            let table = table.ok_or_else(|| Error::new("the network of the machine is down"))?;
+            published::publish(table, record, &wanted, &is_there)
+        })
+        .with_context(|| format!("cannot publish the ports of {}", record.spec.name))
+    }
+
+    /// Reads the table, decides, applies. Somebody else's hand between the two shows as a refusal, and the second look is
+    /// at what that hand made.
+    fn change(&mut self, decide: impl Fn(Option<&Table>) -> Result<Transaction>) -> Result<()> {
+        let mut once = || {
+            let table = match self.read.take() {
+                Some(table) => table,
+                None => apply::read()?,
+            };
+            let transaction = decide(table.as_ref())?;
+            if transaction.is_empty() {
+                self.read = Some(table);
+                return Ok(Ok(()));
+            }
+            apply::apply(&transaction)
+        };
+        match once()? {
+            Ok(()) => Ok(()),
+            Err(Refused(_)) => once()?.map_err(|Refused(why)| Error::of(Kind::Failed, why)),
+        }
+    }
 }
 
 /// Has the table forget the network, and what was published of its machines. The last one takes the table with it.
@@ -46,25 +99,17 @@ pub fn network_up(network: &Network) -> Result<()> {
 /// # Errors
 /// When nft cannot be run, or refuses.
 pub fn network_down(network: &Network) -> Result<()> {
-    change(|table| Ok(table.map(|table| table::down(table, network)).unwrap_or_default()))
-        .with_context(|| format!("cannot remove the rules of network {}", network.name))
+    Filter::default()
+        .change(|table| Ok(table.map(|table| table::down(table, network)).unwrap_or_default()))
+        .context("cannot remove its rules")
 }
 
-/// Publishes the machine's ports, which lead to these addresses of it, at most one of a family. What the machine had
-/// published before is replaced.
+/// Checks that each of the machine's ports has one of these addresses to lead to.
 ///
 /// # Errors
-/// [`Kind::Conflict`] when another machine has a port. When the machine has no address of a port's family.
-pub fn publish(record: &Record, addresses: &[IpAddr]) -> Result<()> {
-    if record.spec.ports.is_empty() {
-        return Ok(());
-    }
-    let wanted = published::elements(record, addresses)?;
-    change(|table| {
-        let table = table.ok_or_else(|| Error::new("the network of the machine is down"))?;
-        published::publish(table, record, wanted.clone())
-    })
-    .with_context(|| format!("cannot publish the ports of {}", record.spec.name))
+/// Names the port that has none.
+pub fn check(record: &Record, addresses: &[IpAddr]) -> Result<()> {
+    published::elements(record, addresses).map(drop)
 }
 
 /// Takes back what the machine published. What is gone already is a success, and another's stays.
@@ -76,31 +121,31 @@ pub fn unpublish(name: &MachineName, id: MachineId, ports: &[Port]) -> Result<()
         return Ok(());
     }
     let owner = Owner::machine(name, id);
-    change(|table| Ok(table.map(|table| published::unpublish(table, &owner)).unwrap_or_default()))
+    Filter::default()
+        .change(|table| Ok(table.map(|table| published::unpublish(table, &owner)).unwrap_or_default()))
         .with_context(|| format!("cannot take back the ports of {name}"))
 }
 
-/// All that is published, and by whom.
+/// What the table has: a network and the name of its bridge, a port and whose it is.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The networks.
+    pub networks: Vec<(NetworkName, MachineId, String)>,
+    /// The published ports.
+    pub ports: Vec<(MachineName, MachineId, Port)>,
+}
+
+/// All that the table has, and of whom. On a host without nft it has nothing.
 ///
 /// # Errors
 /// When nft cannot be run, or what it says cannot be read.
-pub fn holders() -> Result<Vec<(MachineName, MachineId, Port)>> {
-    let table = apply::read().context("cannot tell which ports are published")?;
-    Ok(table.map(|table| published::holders(&table)).unwrap_or_default())
-}
-
-/// Reads the table, decides, applies. Somebody else's hand between the two shows as a refusal, and the second look is
-/// at what that hand made.
-fn change(decide: impl Fn(Option<&Table>) -> Result<Transaction>) -> Result<()> {
-    let once = || {
-        let table = apply::read()?;
-        let transaction = decide(table.as_ref())?;
-        if transaction.is_empty() { Ok(Ok(())) } else { apply::apply(&transaction) }
-    };
-    match once()? {
-        Ok(()) => Ok(()),
-        Err(Refused(_)) => once()?.map_err(|Refused(why)| Error::of(Kind::Failed, why)),
+pub fn known() -> Result<Known> {
+    if paths::find_program(Path::new("nft")).is_none() {
+        return Ok(Known::default());
     }
+    let table = apply::read().context("cannot tell what the packet filter has")?;
+    let known = |table| Known { networks: table::networks(&table), ports: published::holders(&table) };
+    Ok(table.map(known).unwrap_or_default())
 }
 
 #[cfg(test)]

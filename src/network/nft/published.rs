@@ -5,6 +5,7 @@
 //! any4_host, any4_port                    protocol . port   ->   the same, for every address of the host's
 //! ```
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
@@ -26,6 +27,10 @@ pub(super) fn elements(record: &Record, addresses: &[IpAddr]) -> Result<Vec<Elem
     let v6 = addresses.iter().find(|ip| ip.is_ipv6());
     let mut elements = Vec::new();
     for port in &record.spec.ports {
+        if port.host_ip.is_some_and(|ip| ip.is_ipv6() && ip.is_loopback()) {
+            return Err(Error::new(format!("port {port} leads nowhere: what is sent to ::1 never leaves the host"))
+                .with_hint("on a network, publish it on another address of the host's, or on 127.0.0.1"));
+        }
         let targets = match port.host_ip {
             None => [v4, v6],
             Some(IpAddr::V4(_)) => [v4, None],
@@ -67,17 +72,29 @@ fn number_of(protocol: Protocol) -> u64 {
     }
 }
 
-/// What publishes a machine's ports and takes back what it published before.
-pub(super) fn publish(table: &Table, record: &Record, wanted: Vec<Element>) -> Result<Transaction> {
+/// What publishes a machine's ports and takes back what it published before, and all of those in its way that are not
+/// there any more.
+pub(super) fn publish(
+    table: &Table,
+    record: &Record,
+    wanted: &[Element],
+    is_there: impl Fn(&MachineName, MachineId) -> Result<bool>,
+) -> Result<Transaction> {
+    let (mut gone, new) = difference(&table.of(&Owner::machine(&record.spec.name, record.id)), wanted);
+    let others: Vec<_> = holders(table).into_iter().filter(|(_, id, _)| *id != record.id).collect();
+    let mut dead = BTreeSet::new();
     for port in &record.spec.ports {
-        let taken = holders(table).into_iter().find(|(_, id, theirs)| *id != record.id && theirs.collides(port));
-        if let Some((holder, _, theirs)) = taken {
-            let why = format!("port {}/{} is taken: machine {holder} has {theirs}", port.host, port.protocol);
-            return Err(Error::of(Kind::Conflict, why)
-                .with_hint(format!("another one is published by `-p OTHER:{}`", port.guest)));
+        for (name, id, theirs) in others.iter().filter(|(_, _, theirs)| theirs.collides(port)) {
+            if is_there(name, *id)? {
+                let why = format!("port {}/{} is taken: machine {name} has {theirs}", port.host, port.protocol);
+                return Err(Error::of(Kind::Conflict, why)
+                    .with_hint(format!("another one is published by `-p OTHER:{}`", port.guest)));
+            }
+            if dead.insert(*id) {
+                gone.extend(table.of(&Owner::machine(name, *id)));
+            }
         }
     }
-    let (gone, new) = difference(&table.of(&Owner::machine(&record.spec.name, record.id)), &wanted);
     let mut transaction = Transaction::default();
     transaction.delete(&gone);
     transaction.add(&new);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::element::{Element, Owner};
 use super::{published, rules};
 use crate::error::{Context as _, Error, Result};
+use crate::machine::{MachineId, NetworkName};
 use crate::network::Network;
 
 /// The table's name, in the family `inet`.
@@ -100,6 +101,17 @@ pub(super) fn up(table: Option<&Table>, network: &Network) -> Transaction {
     transaction.delete(&gone);
     transaction.add(&new);
     transaction
+}
+
+/// The networks that it knows, each by the name of its bridge.
+pub(super) fn networks(table: &Table) -> Vec<(NetworkName, MachineId, String)> {
+    let bridges = table.elements.iter().filter(|element| element.set == rules::BRIDGES);
+    bridges
+        .filter_map(|element| {
+            let (name, id) = element.owner.as_network()?;
+            Some((name, id, element.key.as_str()?.to_owned()))
+        })
+        .collect()
 }
 
 /// What makes it forget one.

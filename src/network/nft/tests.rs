@@ -6,7 +6,7 @@ use super::element::Owner;
 use super::table::{self, Table, Transaction};
 use super::{published, rules};
 use crate::error::Kind;
-use crate::machine::{Kernel, KernelKind, MachineId, Manager, Port, Record, SCHEMA, Spec};
+use crate::machine::{Kernel, KernelKind, MachineId, MachineName, Manager, Port, Record, SCHEMA, Spec};
 use crate::network::Network;
 
 fn network(name: &str, bridge: &str, ipv4: &str, ipv6: Option<&str>, internal: bool) -> Network {
@@ -34,6 +34,11 @@ fn machine(name: &str, id: u8, ports: &[&str]) -> Record {
 
 fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// Every machine runs.
+fn there(_: &MachineName, _: MachineId) -> crate::error::Result<bool> {
+    Ok(true)
 }
 
 fn commands(transaction: &Transaction) -> Vec<Value> {
@@ -107,7 +112,7 @@ fn rules_that_somebody_changed_are_made_anew() {
 
 #[test]
 fn ports_are_elements_of_maps() {
-    let web = machine("web", 2, &["127.0.0.1:8080:80", "8081:80", "[::1]:53:5353/udp"]);
+    let web = machine("web", 2, &["127.0.0.1:8080:80", "8081:80", "[2001:db8::1]:53:5353/udp"]);
     let elements = published::elements(&web, &ips(&["10.88.0.2", "fd00:88::2"])).unwrap();
     let shown: Vec<String> = elements
         .iter()
@@ -122,8 +127,8 @@ fn ports_are_elements_of_maps() {
             r#"any4_port [6,8081] 80"#,
             r#"any6_host [6,8081] "fd00:88::2""#,
             r#"any6_port [6,8081] 80"#,
-            r#"at6_host ["::1",17,53] "fd00:88::2""#,
-            r#"at6_port ["::1",17,53] 5353"#,
+            r#"at6_host ["2001:db8::1",17,53] "fd00:88::2""#,
+            r#"at6_port ["2001:db8::1",17,53] 5353"#,
         ]
     );
     assert_eq!(
@@ -134,7 +139,9 @@ fn ports_are_elements_of_maps() {
         ])
     );
     let error = published::elements(&web, &ips(&["10.88.0.2"])).unwrap_err();
-    assert_eq!(error.to_string(), "port [::1]:53:5353/udp leads nowhere: the machine has no IPv6 address");
+    assert_eq!(error.to_string(), "port [2001:db8::1]:53:5353/udp leads nowhere: the machine has no IPv6 address");
+    let error = published::elements(&machine("web", 2, &["[::1]:1:1"]), &ips(&["fd00:88::2"])).unwrap_err();
+    assert_eq!(error.to_string(), "port [::1]:1:1/tcp leads nowhere: what is sent to ::1 never leaves the host");
 }
 
 #[test]
@@ -142,16 +149,16 @@ fn publishing_is_idempotent_and_never_takes_another_s() {
     let base = table::up(None, &network("lan", "kr-lan", "10.88.0.1/24", None, false));
     let web = machine("web", 2, &["127.0.0.1:8080:80", "8081:80"]);
     let wanted = published::elements(&web, &ips(&["10.88.0.2"])).unwrap();
-    let first = published::publish(&listed(&[&base]), &web, wanted.clone()).unwrap();
+    let first = published::publish(&listed(&[&base]), &web, &wanted, there).unwrap();
     let table = listed(&[&base, &first]);
-    assert!(published::publish(&table, &web, wanted).unwrap().is_empty());
+    assert!(published::publish(&table, &web, &wanted, there).unwrap().is_empty());
     let holders: Vec<String> =
         published::holders(&table).iter().map(|(name, _, port)| format!("{name} {port}")).collect();
     assert_eq!(holders, ["web 8081:80/tcp", "web 127.0.0.1:8080:80/tcp"]);
 
     // At another address, what leads to the old one goes in the same transaction.
     let moved = published::elements(&web, &ips(&["10.88.0.3"])).unwrap();
-    let again = commands(&published::publish(&table, &web, moved).unwrap());
+    let again = commands(&published::publish(&table, &web, &moved, there).unwrap());
     let verbs: Vec<_> =
         again.iter().map(|command| command.as_object().unwrap().keys().next().unwrap().as_str()).collect();
     assert_eq!(verbs, ["delete", "delete", "add", "add"]);
@@ -159,9 +166,15 @@ fn publishing_is_idempotent_and_never_takes_another_s() {
     for port in ["8080:81", "127.0.0.1:8081:80"] {
         let other = machine("other", 3, &[port]);
         let wanted = published::elements(&other, &ips(&["10.88.0.9"])).unwrap();
-        let error = published::publish(&table, &other, wanted).unwrap_err();
+        let error = published::publish(&table, &other, &wanted, there).unwrap_err();
         assert_eq!(error.kind(), Kind::Conflict);
         assert!(error.to_string().contains("/tcp is taken: machine web has "), "{error}");
+        // It died and was not swept: all that it had goes with what is in the way, once.
+        let gone = commands(&published::publish(&table, &other, &wanted, |_, _| Ok(false)).unwrap());
+        let deleted = gone.iter().filter(|command| !command["delete"].is_null());
+        let count =
+            deleted.map(|command| command["delete"]["element"]["elem"].as_array().unwrap().len()).sum::<usize>();
+        assert_eq!(count, 4);
     }
     let another = Owner::machine(&"web".parse().unwrap(), MachineId::from_bytes([9; 16]));
     assert!(published::unpublish(&table, &another).is_empty());
@@ -177,7 +190,8 @@ fn the_last_network_takes_the_table_with_it() {
     let second = table::up(Some(&listed(&[&base])), &other);
     let web = machine("web", 2, &["8080:80"]);
     let both = listed(&[&base, &second]);
-    let ports = published::publish(&both, &web, published::elements(&web, &ips(&["10.88.0.2"])).unwrap()).unwrap();
+    let ports = published::elements(&web, &ips(&["10.88.0.2"])).unwrap();
+    let ports = published::publish(&both, &web, &ports, there).unwrap();
     let gone = commands(&table::down(&listed(&[&base, &second, &ports]), &lan));
     let sets: Vec<&str> = gone.iter().filter_map(|command| command["delete"]["element"]["name"].as_str()).collect();
     assert_eq!(sets, ["any4_host", "any4_port", "bridges", "hairpin4", "masquerade4", "within"]);

@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME/.names/NETWORK/hosts/MACHINE    its addresses and names, written when it starts, removed when it ends
 //! RUNTIME/.names/NETWORK/lock             held by the network's server as long as it lives
+//! RUNTIME/.names/NETWORK/standby          held by the server that no service manager started, while it waits, too
 //! ```
 //!
 //! dnsmasq answers, as it does for libvirt: it is in every distribution, is small, is kept up, runs as nobody, follows
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::machine::{IpConfig, NetworkName, Record};
+use crate::machine::{MachineId, MachineName, NetworkName, Record};
 use crate::paths::{self, Paths};
 use crate::process;
 
@@ -31,6 +32,9 @@ pub use serve::{End, serve, tell};
 
 /// The program that answers.
 const PROGRAM: &str = "dnsmasq";
+
+/// The directory of all names. The dot keeps it apart from machines.
+const NAMES: &str = ".names";
 
 /// Where a network's names are.
 #[derive(Debug, Clone)]
@@ -40,7 +44,7 @@ struct Place {
 
 impl Place {
     fn of(paths: &Paths, network: &NetworkName) -> Self {
-        Self { dir: paths.runtime.join(".names").join(network.as_str()) }
+        Self { dir: paths.runtime.join(NAMES).join(network.as_str()) }
     }
 
     fn hosts(&self) -> PathBuf {
@@ -49,6 +53,10 @@ impl Place {
 
     fn lock(&self) -> PathBuf {
         self.dir.join("lock")
+    }
+
+    fn standby(&self) -> PathBuf {
+        self.dir.join("standby")
     }
 
     /// Where dnsmasq says which process it is.
@@ -61,13 +69,13 @@ impl Place {
     }
 }
 
-/// Whether machines' names can resolve on this host.
+/// Whether machines' names can resolve on this host: by this program.
 ///
 /// # Errors
 /// [`Kind::CannotRun`], with what to install.
-pub fn check() -> Result<()> {
+pub fn check() -> Result<PathBuf> {
     match paths::find_program(Path::new(PROGRAM)) {
-        Some(_) => Ok(()),
+        Some(path) => Ok(path),
         None => Err(Error::of(Kind::CannotRun, "names of machines do not resolve: dnsmasq is not installed")
             .with_hint("`apt install dnsmasq-base`, `dnf install dnsmasq`; it needs no configuration")),
     }
@@ -77,8 +85,9 @@ pub fn check() -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn announce(paths: &Paths, network: &NetworkName, record: &Record, ip: &IpConfig) -> Result<()> {
-    names::write(&Place::of(paths, network), record, ip)
+pub fn announce(paths: &Paths, network: &NetworkName, record: &Record) -> Result<()> {
+    let there = record.spec.networks.iter().filter(|on| !on.foreign && on.network == network.as_str());
+    names::write(&Place::of(paths, network), record, &there.map(|on| &on.ip).collect::<Vec<_>>())
         .with_context(|| format!("cannot announce {} on network {network}", record.spec.name))
 }
 
@@ -86,11 +95,23 @@ pub fn announce(paths: &Paths, network: &NetworkName, record: &Record, ip: &IpCo
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn withdraw(paths: &Paths, network: &NetworkName, record: &Record) -> Result<()> {
+pub fn withdraw(paths: &Paths, network: &NetworkName, machine: &MachineName, id: MachineId) -> Result<()> {
     let place = Place::of(paths, network);
-    names::remove(&place, record)
+    names::remove(&place, machine, id)
         .and_then(|()| if serve::is_served(&place)? { Ok(()) } else { orphan::end(&place) })
-        .with_context(|| format!("cannot take back the name of {} on network {network}", record.spec.name))
+        .with_context(|| format!("cannot take back the name of {machine} on network {network}"))
+}
+
+/// Every machine that is announced, and where.
+pub(super) fn announced(paths: &Paths) -> Vec<(NetworkName, MachineName, MachineId)> {
+    let Ok(networks) = std::fs::read_dir(paths.runtime.join(NAMES)) else { return Vec::new() };
+    let names = networks.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<NetworkName>().ok());
+    names
+        .flat_map(|network| {
+            let owners = names::owners(&Place::of(paths, &network));
+            owners.into_iter().map(move |(machine, id)| (network.clone(), machine, id))
+        })
+        .collect()
 }
 
 /// Removes all that is kept of a network that is taken down.
@@ -102,20 +123,26 @@ pub fn forget(paths: &Paths, network: &NetworkName) -> Result<()> {
     if !serve::is_served(&place)? {
         orphan::end(&place)?;
     }
-    match std::fs::remove_dir_all(place.dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result.with_context(|| format!("cannot remove the names of network {network}")),
+    match std::fs::remove_dir_all(&place.dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("cannot remove the names of network {network}"));
+        }
+        _ => {}
     }
+    // The last one takes the directory of all along: it is not empty before.
+    let _ = place.dir.parent().map(std::fs::remove_dir);
+    Ok(())
 }
 
-/// Sees to it that somebody answers for the network, where no service manager does. Does not wait until it answers. The
-/// host's network is locked and a machine announced, so that a server that is about to end does not.
+/// Sees to it that somebody answers for the network until its last machine ends, whatever a service manager does. Does
+/// not wait until it answers. The host's network is locked and a machine announced, so that a server that is about to
+/// end does not.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn ensure(paths: &Paths, network: &NetworkName) -> Result<()> {
     let place = Place::of(paths, network);
-    if serve::is_served(&place)? {
+    if serve::has_standby(&place)? {
         return Ok(());
     }
     let cannot = || format!("cannot serve the names of network {network}");

@@ -1,12 +1,11 @@
 //! A machine's names and addresses as a file, in the form of hosts(5).
 
 use std::fs::DirBuilder;
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use super::Place;
 use crate::error::{Context as _, Result};
-use crate::machine::{IpConfig, Record};
+use crate::machine::{IpConfig, MachineId, MachineName, Record};
 
 /// Makes the directories. The server's own user reads them.
 pub(super) fn make(place: &Place) -> Result<()> {
@@ -15,22 +14,22 @@ pub(super) fn make(place: &Place) -> Result<()> {
 }
 
 /// Writes a machine's file, whole: under its name there is the old one or the new one.
-pub(super) fn write(place: &Place, record: &Record, ip: &IpConfig) -> Result<()> {
+pub(super) fn write(place: &Place, record: &Record, ips: &[&IpConfig]) -> Result<()> {
     make(place)?;
     let name = record.spec.name.as_str();
     // The server passes over what begins with a dot, and no machine's name does.
     let staged = place.hosts().join(format!(".{name}"));
     let file = place.hosts().join(name);
-    std::fs::write(&staged, text(record, ip))
+    std::fs::write(&staged, text(record, ips))
         .and_then(|()| std::fs::rename(&staged, &file))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Removes it, unless it is a later machine's of the same name.
-pub(super) fn remove(place: &Place, record: &Record) -> Result<()> {
-    let file = place.hosts().join(record.spec.name.as_str());
+pub(super) fn remove(place: &Place, name: &MachineName, id: MachineId) -> Result<()> {
+    let file = place.hosts().join(name);
     let removed = match std::fs::read_to_string(&file) {
-        Ok(text) if text.starts_with(&mark(record)) => std::fs::remove_file(&file),
+        Ok(text) if owner(&text) == Some((name.clone(), id)) => std::fs::remove_file(&file),
         Ok(_) => Ok(()),
         Err(e) => Err(e),
     };
@@ -38,6 +37,12 @@ pub(super) fn remove(place: &Place, record: &Record) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         result => result.with_context(|| format!("cannot remove {}", file.display())),
     }
+}
+
+/// The machines that have a name.
+pub(super) fn owners(place: &Place) -> Vec<(MachineName, MachineId)> {
+    let Ok(entries) = std::fs::read_dir(place.hosts()) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| owner(&std::fs::read_to_string(entry.path()).ok()?)).collect()
 }
 
 /// Whether no machine has a name.
@@ -50,22 +55,31 @@ fn mark(record: &Record) -> String {
     format!("# {} {}\n", record.spec.name, record.id)
 }
 
-fn text(record: &Record, ip: &IpConfig) -> String {
+/// Whose file has this text, by its mark.
+fn owner(text: &str) -> Option<(MachineName, MachineId)> {
+    let (name, id) = text.lines().next()?.strip_prefix("# ")?.split_once(' ')?;
+    Some((name.parse().ok()?, id.parse().ok()?))
+}
+
+/// What each of its interfaces there is called.
+fn text(record: &Record, ips: &[&IpConfig]) -> String {
+    std::iter::once(mark(record)).chain(ips.iter().flat_map(|ip| lines(record, ip))).collect()
+}
+
+fn lines(record: &Record, ip: &IpConfig) -> Vec<String> {
     let mut names = vec![record.spec.name.to_string()];
     names.extend(ip.host.clone().filter(|host| *host != names[0]));
     if let Some(domain) = &ip.domain {
         let full: Vec<String> = names.iter().map(|name| format!("{name}.{domain}")).collect();
         names.extend(full);
     }
-    let addresses = [ip.ipv4.map(|net| IpAddr::V4(net.addr())), ip.ipv6.map(|net| IpAddr::V6(net.addr()))];
-    let lines = addresses.into_iter().flatten().map(|address| format!("{address} {}\n", names.join(" ")));
-    std::iter::once(mark(record)).chain(lines).collect()
+    ip.addresses().map(|address| format!("{address} {}\n", names.join(" "))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{MachineId, Manager, SCHEMA, Spec};
+    use crate::machine::{Manager, SCHEMA, Spec};
 
     fn record(id: u8) -> Record {
         Record {
@@ -76,6 +90,10 @@ mod tests {
             stale: false,
             spec: Spec::example("web"),
         }
+    }
+
+    fn take(place: &Place, id: u8) {
+        remove(place, &record(id).spec.name, record(id).id).unwrap();
     }
 
     fn ip() -> IpConfig {
@@ -90,13 +108,17 @@ mod tests {
 
     #[test]
     fn a_machine_has_its_name_its_host_name_and_both_in_its_domain() {
-        let lines: Vec<String> = text(&record(1), &ip()).lines().map(str::to_owned).collect();
+        let lines: Vec<String> = text(&record(1), &[&ip()]).lines().map(str::to_owned).collect();
         assert_eq!(
             lines[1..],
             ["10.88.0.2 web www web.lan www.lan".to_owned(), "fd00:88::2 web www web.lan www.lan".to_owned()]
         );
         let bare = IpConfig { host: Some("web".into()), domain: None, ipv6: None, ..ip() };
-        assert_eq!(text(&record(1), &bare).lines().skip(1).collect::<Vec<_>>(), ["10.88.0.2 web"]);
+        assert_eq!(text(&record(1), &[&bare]).lines().skip(1).collect::<Vec<_>>(), ["10.88.0.2 web"]);
+        // One that is there twice is found at either address.
+        let other = IpConfig { ipv4: Some("10.88.0.3/24".parse().unwrap()), ..bare.clone() };
+        let both = text(&record(1), &[&bare, &other]);
+        assert_eq!(both.lines().skip(1).collect::<Vec<_>>(), ["10.88.0.2 web", "10.88.0.3 web"]);
     }
 
     #[test]
@@ -104,12 +126,13 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("kraft-names-{}", std::process::id()));
         let place = Place { dir: dir.clone() };
         assert!(is_empty(&place));
-        write(&place, &record(1), &ip()).unwrap();
-        write(&place, &record(2), &ip()).unwrap();
-        remove(&place, &record(1)).unwrap();
+        write(&place, &record(1), &[&ip()]).unwrap();
+        write(&place, &record(2), &[&ip()]).unwrap();
+        take(&place, 1);
         assert!(!is_empty(&place));
-        remove(&place, &record(2)).unwrap();
-        remove(&place, &record(2)).unwrap();
+        assert_eq!(owners(&place), [(record(2).spec.name, record(2).id)]);
+        take(&place, 2);
+        take(&place, 2);
         assert!(is_empty(&place));
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -10,6 +10,7 @@
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 pub enum End {
     /// When it is told.
     OnRequest,
-    /// Also when no machine is announced any more. `lock` below holds off those who announce one meanwhile.
+    /// Also when no machine is announced any more. Until then it stands by where another process serves the network:
+    /// that may end earlier, as a unit does with the last machine of systemd's.
     WithLastMachine,
 }
 
@@ -53,10 +55,27 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
     let signals = Signals::block()?;
     let place = Place::of(paths, &network.name);
     names::make(&place)?;
-    let Some(_lock) = lock(&place)? else {
+    let file = open(&place.lock())?;
+    let standby = match end {
+        End::OnRequest => None,
+        End::WithLastMachine => {
+            let standby = open(&place.standby())?;
+            if !lock(&standby)? {
+                return Ok(());
+            }
+            let watch = watch(&place)?;
+            // The last one may have gone before anybody watched.
+            if is_over(&place, &watch, &hold_off)? {
+                return Ok(());
+            }
+            Some((watch, standby))
+        }
+    };
+    let watch = standby.as_ref().map(|(watch, _)| watch);
+    if !turn(&place, &file, &signals, watch, &hold_off)? {
         tell(&network.name, "another process serves it");
         return Ok(());
-    };
+    }
     if let Err(error) = super::check() {
         log::warn!("{error}{}", error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default());
         tell(&network.name, "dnsmasq is not installed");
@@ -64,10 +83,6 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
     }
     orphan::end(&place)?;
     let Some(gateway) = network.gateways().next() else { return Ok(()) };
-    let watch = match end {
-        End::OnRequest => None,
-        End::WithLastMachine => Some(watch(&place)?),
-    };
     let mut server = Server {
         network,
         gateway,
@@ -79,44 +94,85 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
     };
     loop {
         server.due(Instant::now());
-        let ready = server.wait(&signals, watch.as_ref())?;
+        let ready = server.wait(&signals, watch)?;
         if ready.signal && signals.take()?.is_some() {
             return Ok(());
         }
         if ready.names
-            && let Some(watch) = &watch
+            && let Some(watch) = watch
+            && is_over(&server.place, watch, &hold_off)?
         {
-            let _ = watch.read_events();
-            if names::is_empty(&server.place) {
-                let _nobody_comes = hold_off()?;
-                if names::is_empty(&server.place) {
-                    return Ok(());
-                }
-            }
+            return Ok(());
         }
     }
 }
 
+/// Waits until nobody else serves the network. Returns false where that is not waited for, or not needed any more.
+fn turn<L>(
+    place: &Place,
+    file: &File,
+    signals: &Signals,
+    watch: Option<&Inotify>,
+    hold_off: impl Fn() -> Result<L>,
+) -> Result<bool> {
+    loop {
+        if lock(file)? {
+            return Ok(true);
+        }
+        let Some(watch) = watch else { return Ok(false) };
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait"),
+        }
+        if (fds[0].any() == Some(true) && signals.take()?.is_some()) || is_over(place, watch, &hold_off)? {
+            return Ok(false);
+        }
+    }
+}
+
+/// No machine is announced any more. Takes in what was watched.
+fn is_over<L>(place: &Place, watch: &Inotify, hold_off: impl Fn() -> Result<L>) -> Result<bool> {
+    let _ = watch.read_events();
+    if !names::is_empty(place) {
+        return Ok(false);
+    }
+    let _nobody_comes = hold_off()?;
+    Ok(names::is_empty(place))
+}
+
 /// Whether a process serves the network.
 pub(super) fn is_served(place: &Place) -> Result<bool> {
-    let file = match File::open(place.lock()) {
+    is_locked(&place.lock())
+}
+
+/// Whether there is a process that serves the network with the last machine, or will once nobody else does.
+pub(super) fn has_standby(place: &Place) -> Result<bool> {
+    is_locked(&place.standby())
+}
+
+fn is_locked(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e).with_context(|| format!("cannot open {}", place.lock().display())),
+        Err(e) => return Err(e).with_context(|| format!("cannot open {}", path.display())),
     };
     let mut lock = whole_file();
     nix::fcntl::fcntl(file.as_fd(), FcntlArg::F_GETLK(&mut lock)).context("cannot tell who serves the network")?;
     Ok(lock.l_type != nix::libc::F_UNLCK as nix::libc::c_short)
 }
 
-/// The network's lock; `None` if another process has it.
-fn lock(place: &Place) -> Result<Option<File>> {
-    let cannot = || format!("cannot lock {}", place.lock().display());
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(place.lock()).with_context(cannot)?;
+fn open(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Takes a lock, until the file is closed. False if another process has it.
+fn lock(file: &File) -> Result<bool> {
     match nix::fcntl::fcntl(file.as_fd(), FcntlArg::F_SETLK(&whole_file())) {
-        Ok(_) => Ok(Some(file)),
-        Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => Ok(None),
-        Err(errno) => Err(errno).with_context(cannot),
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => Ok(false),
+        Err(errno) => Err(errno).context("cannot lock the names of a network"),
     }
 }
 
@@ -130,11 +186,13 @@ fn whole_file() -> nix::libc::flock {
     }
 }
 
+/// Tells of machines that go, and of the end of who serves the network: it closes its lock.
 fn watch(place: &Place) -> Result<Inotify> {
     let cannot = "cannot watch the machines of a network";
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context(cannot)?;
     let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVED_FROM;
     inotify.add_watch(&place.hosts(), gone).context(cannot)?;
+    inotify.add_watch(&place.lock(), AddWatchFlags::IN_CLOSE_WRITE).context(cannot)?;
     Ok(inotify)
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::machine::{Accel, Arch, KernelKind, MachineType, ShareDriver, Spec};
+use crate::machine::{Accel, Arch, KernelKind, MachineType, Port, ShareDriver, Spec};
 use crate::platform::cmdline::{Loader, Told, command_line};
 use crate::platform::{Nic, NicBackend, Share, ShareBackend};
 
@@ -149,25 +149,26 @@ fn devices(arch: Arch, machine_type: MachineType) -> &'static [&'static str] {
     }
 }
 
+/// The ports of QEMU's own network.
+fn forwards(ports: &[Port]) -> Result<String> {
+    let mut text = String::new();
+    for port in ports {
+        let host = match port.host_ip {
+            None => String::new(),
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            Some(IpAddr::V6(_)) => {
+                return Err(Error::new(format!("cannot publish port {port}: QEMU's own network has IPv4 alone"))
+                    .with_hint("on a network (`--network`) it can be published on an IPv6 address"));
+            }
+        };
+        text.push_str(&format!(",hostfwd={}:{host}:{}-:{}", port.protocol, port.host, port.guest));
+    }
+    Ok(text)
+}
+
 fn netdev(index: usize, nic: &Nic) -> Result<String> {
     match &nic.backend {
-        NicBackend::User { forwards } => {
-            let mut text = format!("user,id=hostnet{index}");
-            for port in forwards {
-                let host = match port.host_ip {
-                    None => String::new(),
-                    Some(IpAddr::V4(ip)) => ip.to_string(),
-                    Some(IpAddr::V6(_)) => {
-                        return Err(Error::new(format!(
-                            "cannot publish port {port}: QEMU's own network has IPv4 alone"
-                        ))
-                        .with_hint("on a network (`--network`) it can be published on an IPv6 address"));
-                    }
-                };
-                text.push_str(&format!(",hostfwd={}:{host}:{}-:{}", port.protocol, port.host, port.guest));
-            }
-            Ok(text)
-        }
+        NicBackend::User { forwards: ports } => Ok(format!("user,id=hostnet{index}{}", forwards(ports)?)),
         NicBackend::Tap { queue, vhost } => {
             let vhost = vhost.as_ref().map_or_else(String::new, |fd| format!(",vhost=on,vhostfd={}", fd.as_raw_fd()));
             Ok(format!("tap,id=hostnet{index},fd={}{vhost}", queue.as_raw_fd()))
@@ -244,6 +245,9 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     if spec.kernel.kind == KernelKind::Elf && spec.arch == Arch::X86_64 {
         let why = "has neither a PVH entry nor a multiboot header: QEMU cannot start it";
         return Err(Error::of(Kind::CannotRun, format!("kernel {} {why}", spec.kernel.path.display())));
+    }
+    if spec.networks.is_empty() {
+        forwards(&spec.ports)?;
     }
     command_line(spec, &Told::expected(spec), loader(spec.arch, &spec.kernel.path)).map(drop)
 }
