@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::keeper::{Keeper, under_both};
-use crate::lab::{DEADLINE, Lab, Said};
+use crate::lab::{DEADLINE, Lab, Said, process_ends};
 use crate::netns::Netns;
 use crate::wire::{echo, free_ports, get, loopback, refuses};
 
@@ -108,6 +108,13 @@ fn names_outlive_the_unit() {
     net.until_known(&lab.name("web"), 0);
     lab.kraft(["start", &lab.name("web")]).ok();
     net.until_known(&lab.name("web"), 1);
+    // The other way round: the unit goes on where the other one was killed.
+    assert_eq!(lab.systemctl(["is-active", &unit]).ok().trim(), "active");
+    for pid in net.servers("--while-needed") {
+        kill(pid);
+        assert!(process_ends(pid, DEADLINE));
+    }
+    net.until_known(&db, 1);
     net.remove();
 }
 

@@ -37,13 +37,13 @@ const ALL_RIGHT: Duration = Duration::from_secs(60);
 /// A server that has not answered by then does not.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// When it ends.
+/// When it ends. Until then it stands by where another process serves the network: that one may end earlier, as a unit
+/// does with the last machine of systemd's, or be killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// When it is told.
     OnRequest,
-    /// Also when no machine is announced any more. Until then it stands by where another process serves the network:
-    /// that may end earlier, as a unit does with the last machine of systemd's.
+    /// Also when no machine is announced any more. There is one such process at a time.
     WithLastMachine,
 }
 
@@ -56,25 +56,20 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
     let place = Place::of(paths, &network.name);
     names::make(&place)?;
     let file = open(&place.lock())?;
-    let standby = match end {
-        End::OnRequest => None,
-        End::WithLastMachine => {
-            let standby = open(&place.standby())?;
-            if !lock(&standby)? {
-                return Ok(());
-            }
-            let watch = watch(&place)?;
-            // The last one may have gone before anybody watched.
-            if is_over(&place, &watch, &hold_off)? {
-                return Ok(());
-            }
-            Some((watch, standby))
-        }
-    };
-    let watch = standby.as_ref().map(|(watch, _)| watch);
-    if !turn(&place, &file, &signals, watch, &hold_off)? {
+    let watch = watch(&place)?;
+    let standby = open(&place.standby())?;
+    match end {
+        End::OnRequest => {}
+        End::WithLastMachine if !lock(&standby)? => return Ok(()),
+        // The last one may have gone before anybody watched.
+        End::WithLastMachine if is_over(end, &place, &watch, &hold_off)? => return Ok(()),
+        End::WithLastMachine => {}
+    }
+    while !lock(&file)? {
         tell(&network.name, "another process serves it");
-        return Ok(());
+        if is_called_off(end, &place, &signals, &watch, &hold_off)? {
+            return Ok(());
+        }
     }
     if let Err(error) = super::check() {
         log::warn!("{error}{}", error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default());
@@ -94,47 +89,36 @@ pub fn serve<L>(paths: &Paths, network: &Network, end: End, hold_off: impl Fn() 
     };
     loop {
         server.due(Instant::now());
-        let ready = server.wait(&signals, watch)?;
+        let ready = server.wait(&signals, &watch)?;
         if ready.signal && signals.take()?.is_some() {
             return Ok(());
         }
-        if ready.names
-            && let Some(watch) = watch
-            && is_over(&server.place, watch, &hold_off)?
-        {
+        if ready.names && is_over(end, &server.place, &watch, &hold_off)? {
             return Ok(());
         }
     }
 }
 
-/// Waits until nobody else serves the network. Returns false where that is not waited for, or not needed any more.
-fn turn<L>(
+/// Waits for news while another process serves the network. Returns whether this one is not needed any more.
+fn is_called_off<L>(
+    end: End,
     place: &Place,
-    file: &File,
     signals: &Signals,
-    watch: Option<&Inotify>,
+    watch: &Inotify,
     hold_off: impl Fn() -> Result<L>,
 ) -> Result<bool> {
-    loop {
-        if lock(file)? {
-            return Ok(true);
-        }
-        let Some(watch) = watch else { return Ok(false) };
-        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait"),
-        }
-        if (fds[0].any() == Some(true) && signals.take()?.is_some()) || is_over(place, watch, &hold_off)? {
-            return Ok(false);
-        }
+    let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(errno) => return Err(errno).context("cannot wait"),
     }
+    Ok((fds[0].any() == Some(true) && signals.take()?.is_some()) || is_over(end, place, watch, hold_off)?)
 }
 
-/// No machine is announced any more. Takes in what was watched.
-fn is_over<L>(place: &Place, watch: &Inotify, hold_off: impl Fn() -> Result<L>) -> Result<bool> {
+/// No machine is announced any more, and that is an end. Takes in what was watched.
+fn is_over<L>(end: End, place: &Place, watch: &Inotify, hold_off: impl Fn() -> Result<L>) -> Result<bool> {
     let _ = watch.read_events();
-    if !names::is_empty(place) {
+    if end == End::OnRequest || !names::is_empty(place) {
         return Ok(false);
     }
     let _nobody_comes = hold_off()?;
@@ -310,7 +294,7 @@ impl Server<'_> {
     }
 
     /// Waits for something and takes it in.
-    fn wait(&mut self, signals: &Signals, names: Option<&Inotify>) -> Result<Ready> {
+    fn wait(&mut self, signals: &Signals, names: &Inotify) -> Result<Ready> {
         let (life, probe, until) = match &mut self.phase {
             Phase::Waiting(at) => (None, None, Some(*at)),
             Phase::Starting(life, probe) => {
@@ -324,7 +308,7 @@ impl Server<'_> {
             fds.push(PollFd::new(fd, PollFlags::POLLIN));
             fds.len() - 1
         };
-        let names = names.map(|names| add(names.as_fd()));
+        let names = add(names.as_fd());
         let ends = life.as_ref().map(|life| (add(life.pidfd.as_fd()), add(life.lines.as_fd())));
         let probed = probe.as_ref().map(|probe| add(probe.as_fd()));
         let timeout = match until {
@@ -339,7 +323,7 @@ impl Server<'_> {
             Err(errno) => return Err(errno).context("cannot wait"),
         }
         let at = |index: Option<usize>| index.is_some_and(|index| fds[index].any() == Some(true));
-        let ready = Ready { signal: at(Some(0)), names: at(names) };
+        let ready = Ready { signal: at(Some(0)), names: at(Some(names)) };
         let (died, said, answered) = (at(ends.map(|ends| ends.0)), at(ends.map(|ends| ends.1)), at(probed));
         drop(fds);
         if said || died {
