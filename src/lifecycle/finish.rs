@@ -20,9 +20,22 @@ pub enum Verdict {
 /// # Errors
 /// When something could not be written; all that could be was, and the verdict is in `status.phase`.
 pub fn finish(store: &Store, record: &Record, status: &mut Status, exit: Exit) -> Result<Verdict> {
-    let name = &record.spec.name;
     let restarts = RestartPolicy::count_after(status.restarts, status.ran_until(exit.at));
     let verdict = if record.spec.restart.wants(&exit, restarts) { Verdict::Restart } else { Verdict::Final };
+    record_end(store, record, status, exit, verdict).map(|()| verdict)
+}
+
+/// Records how a guest ended that nobody is left to start again, whatever the machine's policy.
+///
+/// # Errors
+/// Those of [`finish`].
+pub(super) fn finish_for_good(store: &Store, record: &Record, status: &mut Status, exit: Exit) -> Result<Verdict> {
+    record_end(store, record, status, exit, Verdict::Final).map(|()| Verdict::Final)
+}
+
+fn record_end(store: &Store, record: &Record, status: &mut Status, exit: Exit, verdict: Verdict) -> Result<()> {
+    let name = &record.spec.name;
+    let restarts = RestartPolicy::count_after(status.restarts, status.ran_until(exit.at));
     status.phase = match verdict {
         Verdict::Restart => Phase::Restarting,
         Verdict::Final => Phase::Ended,
@@ -37,5 +50,5 @@ pub fn finish(store: &Store, record: &Record, status: &mut Status, exit: Exit) -
     let kept = store.write_exit(name, &exit);
     let said = store.write_status(name, status);
     EventLog::of(store).append(EventKind::Die, record, Some(&exit));
-    kept.and(said).map(|()| verdict)
+    kept.and(said)
 }

@@ -7,7 +7,7 @@ use crate::machine::{Exit, Phase, Reason, Record, Status};
 use crate::store::Store;
 
 use super::attach::detach;
-use super::finish::{Verdict, finish};
+use super::finish::{Verdict, finish, finish_for_good};
 
 /// What is known about a runner's death.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,11 @@ pub fn sweep(store: &Store, record: &Record, cause: &Cause) -> Result<Option<Ver
             }
             Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Restarting => {
                 let exit = judge(&status, cause, Timestamp::now());
-                Some(finish(store, record, &mut status, exit)?)
+                Some(match cause {
+                    // It was the runner that would have started the guest again.
+                    Cause::Gone => finish_for_good(store, record, &mut status, exit)?,
+                    Cause::Unit { .. } => finish(store, record, &mut status, exit)?,
+                })
             }
         },
         None => None,

@@ -191,6 +191,24 @@ fn the_sweep_of_a_dead_runner() {
 }
 
 #[test]
+fn the_runner_of_a_machine_that_it_would_restart() {
+    let lab = Lab::new("killagain").with_store();
+    let name = lab.name("m");
+    lab.start_tiny("m", false, &["--restart", "always"], &[]).ok();
+    let runner = lab.inspect("m")["status"]["runner_pid"].as_u64().unwrap();
+    kill(runner, Signal::SIGKILL);
+    assert!(process_ends(runner as u32, DEADLINE));
+    for _ in 0..2 {
+        assert_eq!(lab.state_of("m"), "errored");
+        let exit = lab.inspect("m")["exit"].clone();
+        assert_eq!((exit["reason"].as_str(), exit["code"].as_u64()), (Some("signal"), Some(137)), "{exit}");
+    }
+    assert_eq!(lab.events("m", "die").len(), 1);
+    lab.kraft(["rm", &name]).ok();
+    assert_eq!(lab.leaks(), Vec::<String>::new());
+}
+
+#[test]
 fn the_journal_while_a_guest_writes() {
     let lab = Lab::alone("killlog", Who::Root);
     lab.run_tiny("m", &[], &["tick=50"]);

@@ -432,6 +432,27 @@ fn a_user_s_volume_needs_no_root() {
 }
 
 #[test]
+fn the_doctor_removes_what_is_half_made() {
+    let lab = Lab::new("vol-half").with_store();
+    let half = [
+        "volumes/.new-0123456789abcdef0123456789abcdef",
+        "machines/.gone-0123456789abcdef0123456789abcdef",
+        "rootfs/.new-0123456789abcdef0123456789abcdef",
+    ]
+    .map(|path| lab.state().join(path));
+    for path in &half {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    }
+    std::fs::create_dir_all(half[0].join("data")).unwrap();
+    std::fs::create_dir_all(half[1].join("below")).unwrap();
+    std::fs::write(&half[2], "0707").unwrap();
+    lab.kraft(["doctor", "--fix"]).ok();
+    for path in &half {
+        assert!(!path.exists(), "{}", path.display());
+    }
+}
+
+#[test]
 fn kill_9_leaves_a_volume_whole_or_gone() {
     let lab = Lab::new("vol-kill").with_store();
     let shelf = lab.state().join("volumes");

@@ -4,9 +4,13 @@ use super::Check;
 use crate::cli::app::App;
 use crate::cli::{Outcome, output};
 use crate::lifecycle;
+use crate::volume::Volumes;
 
 /// Removes every orphan; prints what each was.
 pub(super) fn fix(app: &App) -> Outcome {
+    // What is half made or half removed was never anybody's, and has no name to be told by.
+    app.store.sweep_leftovers();
+    Volumes::new(app.store.paths()).sweep_leftovers();
     let (orphans, mut errors) = lifecycle::orphans(&app.store);
     for orphan in orphans {
         let what = format!("removed {}", orphan.what());
