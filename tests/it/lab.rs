@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -106,6 +106,7 @@ impl Lab {
 
     fn begin(test: &str, who: Who, turn: Turn) -> Self {
         assert!(std::env::var_os("KRAFT_LAB").is_some(), "run by tests/run, in its lab");
+        assert_own_name(&format!("t-{test}-"));
         let began = jiff::Timestamp::now();
         let mut lab = Self { prefix: format!("t-{test}-"), who, env: Vec::new(), began, own: None, _turn: turn };
         lab.remove_all();
@@ -455,6 +456,18 @@ impl Drop for Lab {
         }
         assert!(leaks.is_empty(), "left behind:\n{}", leaks.join("\n"));
     }
+}
+
+/// Worlds are told apart by how their machines' names begin: no test's is another's, or the beginning of it.
+fn assert_own_name(prefix: &str) {
+    static USED: Mutex<Vec<(String, Option<String>)>> = Mutex::new(Vec::new());
+    let test = std::thread::current().name().map(str::to_owned);
+    let mut used = USED.lock().unwrap_or_else(|e| e.into_inner());
+    let clash = used.iter().find(|(other, by)| {
+        (other.starts_with(prefix) || prefix.starts_with(other.as_str())) && (*by != test || test.is_none())
+    });
+    assert!(clash.is_none(), "the name {prefix} is taken: {clash:?}");
+    used.push((prefix.to_owned(), test));
 }
 
 /// The directories of cgroups that a manager of ours may have put something in.

@@ -69,7 +69,7 @@ fn every_verb_and_no_bus() {
     let bus = UnixListener::bind(&socket).unwrap();
     bus.set_nonblocking(true).unwrap();
     let address = format!("unix:path={}", socket.display());
-    let lab = Lab::new("nobus")
+    let lab = Lab::new("busless")
         .with_env("KRAFT_STATE_DIR", dir.join("state").to_str().unwrap())
         .with_env("KRAFT_RUNTIME_DIR", dir.join("run").to_str().unwrap())
         .with_env("DBUS_SYSTEM_BUS_ADDRESS", &address)

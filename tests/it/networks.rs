@@ -245,7 +245,7 @@ fn a_network_comes_back_by_itself(keeper: Keeper) {
 }
 
 fn somebody_else_s_bridge_is_used_and_left_alone(keeper: Keeper) {
-    let lab = keeper.lab("foreign");
+    let lab = keeper.lab("adopted");
     let bridge = if keeper == Keeper::Systemd { "t-br-s" } else { "t-br-l" };
     lab.call("ip", ["link", "del", bridge]);
     lab.call("ip", ["link", "add", bridge, "address", "02:77:00:00:00:01", "type", "bridge"]).ok();

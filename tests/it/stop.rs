@@ -105,7 +105,7 @@ fn a_longer_time_than_the_machine_s_own_is_given(keeper: Keeper) {
 }
 
 fn a_unikraft_kernel_is_not_waited_for(keeper: Keeper) {
-    let lab = keeper.lab("unikraft");
+    let lab = keeper.lab("buttonless");
     let options = ["--stop-timeout", "1min"];
     lab.start_guest("tiny32", "web", keeper == Keeper::Systemd, &options, &[]).ok();
     let took = timed(|| drop(lab.kraft(["stop", &lab.name("web")]).ok()));
