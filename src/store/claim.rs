@@ -80,9 +80,18 @@ pub(super) fn wait(file: File, how: FlockArg, what: &str) -> Result<Flock<File>>
 
 /// Locks a file together with others who do so, waiting for who has it alone.
 pub(super) fn share(file: File, what: &str) -> Result<Flock<File>> {
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+    lock(file, FlockArg::LockSharedNonblock, FlockArg::LockShared, what)
+}
+
+/// Locks a file alone, waiting for whoever has it.
+pub(super) fn alone(file: File, what: &str) -> Result<Flock<File>> {
+    lock(file, FlockArg::LockExclusiveNonblock, FlockArg::LockExclusive, what)
+}
+
+fn lock(file: File, at_once: FlockArg, waiting: FlockArg, what: &str) -> Result<Flock<File>> {
+    match Flock::lock(file, at_once) {
         Ok(lock) => Ok(lock),
-        Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, FlockArg::LockShared, what),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => wait(file, waiting, what),
         Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {what}")),
     }
 }

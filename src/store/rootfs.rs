@@ -5,6 +5,7 @@
 //! STATE/rootfs/SHA256.source    a link to the archive that was made of what has this fingerprint
 //! STATE/rootfs/.new-RANDOM      an archive that is being made
 //! STATE/rootfs/.lock            shared by who makes archives or takes them, held alone by who removes them
+//! STATE/rootfs/                 locked by who removes, so that they take turns: each looks once more
 //! ```
 //!
 //! The number of names that a file has is the number of its users: what only the cache has a name for is removed when
@@ -203,9 +204,11 @@ fn sweep(dir: &Path) {
 }
 
 fn try_sweep(dir: &Path) -> Result<()> {
+    // Another who removes may have come by what has no user only since then.
+    let _turn = claim::alone(File::open(dir).context("cannot open it")?, &dir.display().to_string())?;
     let _lock = match Flock::lock(open_lock(dir)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,
-        // Who is busy with it cleans up in the end.
+        // A maker, who cleans up in the end.
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(()),
         Err((_, errno)) => return Err(errno).context("cannot lock it"),
     };
@@ -284,6 +287,29 @@ mod tests {
         assert_eq!(cache.find(fingerprint(1)), Some(digest));
         assert_eq!(cache.find(fingerprint(2)), None);
         drop(cache);
+        assert_eq!(files(&s), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_removed_while_another_cleans_up_goes_too() {
+        let s = Scratch::new();
+        let cache = s.store.rootfs_cache().unwrap();
+        let mut record = record("web");
+        record.spec.rootfs_digest = Some(make(&cache, b"a", None));
+        s.store.create(&record).unwrap();
+        drop(cache);
+        // One who cleans up, and came by this archive already.
+        let dir = s.store.rootfs_dir();
+        let turn = claim::alone(File::open(&dir).unwrap(), "the cache").unwrap();
+        let lock = claim::alone(open_lock(&dir).unwrap(), "the cache").unwrap();
+        let (done, removed) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| done.send(s.store.remove(&record.spec.name)).unwrap());
+            // It waits for its turn; if it does not, it is done by now.
+            let early = removed.recv_timeout(std::time::Duration::from_millis(200));
+            drop((lock, turn));
+            early.or_else(|_| removed.recv()).unwrap().unwrap();
+        });
         assert_eq!(files(&s), Vec::<String>::new());
     }
 
