@@ -56,6 +56,7 @@ impl Devices {
             Device { name: "a volume", kraft: words(&format!("-v {shared}:/data")), qemu: words(&disk) },
         ];
         self.starts(&devices);
+        self.fifty();
         self.speed("its own network", &["-p", &format!("{PORT}:80")], || IpAddr::from([127, 0, 0, 1]), PORT);
         let vhost =
             if std::path::Path::new("/dev/vhost-net").exists() { "a tap, vhost" } else { "a tap, no vhost here" };
@@ -63,6 +64,21 @@ impl Devices {
         call(&self.kraft, &["net", "rm", NETWORK]);
         call("ip", &["link", "del", TAP]);
         std::fs::remove_dir_all(shared.to_string()).expect("it was made above");
+    }
+
+    /// What a start costs while others are on the network: each of fifty beside those before it.
+    fn fifty(&self) {
+        let names: Vec<String> = (0..50).map(|number| format!("bench-fifty-{number}")).collect();
+        let mut taken = Vec::new();
+        for name in &names {
+            let options = ["run", "-d", "--quiet", "--dialect", "unikraft", "--network", NETWORK, "--name", name];
+            settle();
+            taken.push(timed(|| call(&self.kraft, &[options.as_slice(), &[&self.guest]].concat())));
+        }
+        let (first, last) = (middle(taken[..5].to_vec()), middle(taken[45..].to_vec()));
+        super::compare("start at 50 on a network", last, "ms", "at 5", first);
+        let rm: Vec<&str> = ["rm", "--force"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        call(&self.kraft, &rm);
     }
 
     fn starts(&self, devices: &[Device]) {
