@@ -40,6 +40,12 @@ fn main() {
     bench.many();
 }
 
+/// Whose start is measured.
+enum Who {
+    Kraft,
+    SystemdRun,
+}
+
 struct Bench {
     kraft: String,
     guest: String,
@@ -56,15 +62,24 @@ impl Bench {
     fn run(&self) {
         let mut number = 0;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        // Alternating, so that whatever else the machine does hits both; the first ones find cold caches and do not count.
-        for _ in 0..WARM_UP + 2 * RUNS {
-            number += 1;
-            let name = format!("bench-{number}");
-            settle();
-            ours.push(timed(|| call(&self.kraft, &["run", "--systemd", "-d", "--name", &name, &self.guest])));
-            call(&self.kraft, &["rm", "--force", &name]);
-            settle();
-            theirs.push(self.systemd_run(number));
+        // Alternating, and each behind the other's clean-up as often as behind its own, so that whatever else the machine
+        // does hits both; the first ones find cold caches and do not count.
+        for round in 0..WARM_UP + 2 * RUNS {
+            let order = if round % 2 == 0 { [Who::Kraft, Who::SystemdRun] } else { [Who::SystemdRun, Who::Kraft] };
+            for who in order {
+                number += 1;
+                settle();
+                match who {
+                    Who::Kraft => {
+                        let name = format!("bench-{number}");
+                        ours.push(timed(|| {
+                            call(&self.kraft, &["run", "--systemd", "-d", "--name", &name, &self.guest])
+                        }));
+                        call(&self.kraft, &["rm", "--force", &name]);
+                    }
+                    Who::SystemdRun => theirs.push(self.systemd_run(number)),
+                }
+            }
         }
         let (ours, theirs) = (ours.split_off(WARM_UP), theirs.split_off(WARM_UP));
         figure(
