@@ -38,7 +38,7 @@ pub use file::replace as replace_file;
 pub use lock::Lock;
 pub use rootfs::{NewRootfs, RootfsCache};
 pub use runtime::{RunnerLock, StopRequest};
-pub use shelf::{Hold, Sharing, Shelf};
+pub use shelf::{Hold, Shelf};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Exit, MachineId, MachineName, Manager, Record, SCHEMA, Selector, Spec};

@@ -34,15 +34,6 @@ pub struct Hold {
     _lock: Flock<File>,
 }
 
-/// With whom an entry is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// With others who use it.
-    Shared,
-    /// Alone, to take it away.
-    Alone,
-}
-
 impl Shelf {
     /// The shelf in this directory. Touches no file.
     pub fn new(dir: PathBuf) -> Self {
@@ -111,34 +102,35 @@ impl Shelf {
         file::sync_dir(&self.dir)
     }
 
-    /// Holds an entry without waiting; `None` when somebody has it in a way that excludes this.
+    /// Holds an entry together with others who use it. Waits for whoever has it alone: its creator, until all of it is on
+    /// disk, and somebody who looks whether it can go.
     ///
     /// # Errors
     /// [`Kind::NotFound`] when there is none.
-    pub fn hold(&self, name: impl AsRef<Path>, sharing: Sharing) -> Result<Option<Hold>> {
-        use std::os::unix::fs::MetadataExt as _;
+    pub fn share(&self, name: impl AsRef<Path>) -> Result<Hold> {
         let place = self.path(name);
-        let cannot = || format!("cannot lock {}", place.display());
-        let how = match sharing {
-            Sharing::Shared => FlockArg::LockSharedNonblock,
-            Sharing::Alone => FlockArg::LockExclusiveNonblock,
-        };
         loop {
-            let file = match File::open(&place) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(Error::of(Kind::NotFound, format!("{} is not there", place.display())));
-                }
-                file => file.with_context(cannot)?,
-            };
-            let lock = match Flock::lock(file, how) {
+            let file = open_entry(&place)?;
+            if let Some(hold) = still_there(claim::share(file, &place.display().to_string())?, &place)? {
+                return Ok(hold);
+            }
+        }
+    }
+
+    /// Holds an entry alone, to take it away; `None` when somebody has it.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none.
+    pub fn seize(&self, name: impl AsRef<Path>) -> Result<Option<Hold>> {
+        let place = self.path(name);
+        loop {
+            let lock = match Flock::lock(open_entry(&place)?, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
                 Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
-                Err((_, errno)) => return Err(errno).with_context(cannot),
+                Err((_, errno)) => return Err(errno).with_context(|| cannot_lock(&place)),
             };
-            // Whoever had it may have taken it away, or another may have come in its place.
-            let (ours, current) = (lock.metadata().with_context(cannot)?, std::fs::metadata(&place));
-            if current.is_ok_and(|current| current.ino() == ours.ino() && current.dev() == ours.dev()) {
-                return Ok(Some(Hold { _lock: lock }));
+            if let Some(hold) = still_there(lock, &place)? {
+                return Ok(Some(hold));
             }
         }
     }
@@ -178,6 +170,27 @@ impl Shelf {
             }
         }
     }
+}
+
+fn cannot_lock(place: &Path) -> String {
+    format!("cannot lock {}", place.display())
+}
+
+fn open_entry(place: &Path) -> Result<File> {
+    match File::open(place) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::of(Kind::NotFound, format!("{} is not there", place.display())))
+        }
+        file => file.with_context(|| cannot_lock(place)),
+    }
+}
+
+/// The hold on an entry that was locked; `None` if whoever had it took it away, or another came in its place.
+fn still_there(lock: Flock<File>, place: &Path) -> Result<Option<Hold>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (ours, current) = (lock.metadata().with_context(|| cannot_lock(place))?, std::fs::metadata(place));
+    let same = current.is_ok_and(|current| current.ino() == ours.ino() && current.dev() == ours.dev());
+    Ok(same.then_some(Hold { _lock: lock }))
 }
 
 /// Removes a directory with all in it, however deep, and whatever permissions a guest gave its directories. One that is
@@ -289,17 +302,37 @@ mod tests {
     fn what_is_held_by_many_is_not_held_alone() {
         let dir = std::env::temp_dir().join(format!("kraft-shelf-{}", MachineId::from_bytes(random().unwrap())));
         let shelf = Shelf::new(dir.clone());
-        assert_eq!(shelf.hold("a", Sharing::Shared).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(shelf.share("a").unwrap_err().kind(), Kind::NotFound);
         shelf.put("a", |_| Ok(())).unwrap();
         assert_eq!(shelf.put("a", |_| Ok(())).unwrap_err().kind(), Kind::Conflict);
-        let first = shelf.hold("a", Sharing::Shared).unwrap();
-        assert!(first.is_some() && shelf.hold("a", Sharing::Shared).unwrap().is_some());
-        assert!(shelf.hold("a", Sharing::Alone).unwrap().is_none());
+        let first = shelf.share("a").unwrap();
+        shelf.share("a").unwrap();
+        assert!(shelf.seize("a").unwrap().is_none());
         drop(first);
-        assert!(shelf.hold("a", Sharing::Alone).unwrap().is_some());
+        let alone = shelf.seize("a").unwrap();
+        assert!(alone.is_some() && shelf.seize("a").unwrap().is_none());
+        drop(alone);
         shelf.take("a").unwrap();
         shelf.take("a").unwrap();
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
         std::fs::remove_dir(dir).unwrap();
+    }
+
+    #[test]
+    fn an_entry_can_be_held_as_soon_as_it_is_seen() {
+        let dir = std::env::temp_dir().join(format!("kraft-shelf-{}", MachineId::from_bytes(random().unwrap())));
+        let shelf = Shelf::new(dir.clone());
+        for round in 0..100 {
+            let name = format!("{round}");
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| match shelf.put(&name, |_| Ok(())) {
+                        Err(error) if error.kind() == Kind::Conflict => shelf.share(&name).map(drop).unwrap(),
+                        result => result.unwrap(),
+                    });
+                }
+            });
+        }
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{MachineName, SCHEMA, ShareDriver, VolumeName};
 use crate::paths::Paths;
-use crate::store::{self, Hold, Sharing, Shelf, Store};
+use crate::store::{self, Hold, Shelf, Store};
 
 pub use root::{Missing, open_below, open_dir};
 
@@ -107,17 +107,15 @@ impl Volumes {
         self.shelf.path(name).join(DATA)
     }
 
-    /// Holds one, so that it is not removed.
+    /// Holds one, so that it is not removed. Waits for whoever makes it or removes it at this moment.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]; [`Kind::Conflict`] when it is being removed.
+    /// [`Kind::NotFound`].
     pub fn hold(&self, name: &VolumeName) -> Result<Hold> {
-        match self.shelf.hold(name, Sharing::Shared) {
-            Ok(Some(hold)) => Ok(hold),
-            Ok(None) => Err(Error::of(Kind::Conflict, format!("volume {name} is being removed"))),
-            Err(error) if error.kind() == Kind::NotFound => Err(no_such_volume(name)),
-            Err(error) => Err(error.context(format!("cannot use volume {name}"))),
-        }
+        self.shelf.share(name).map_err(|error| match error.kind() {
+            Kind::NotFound => no_such_volume(name),
+            _ => error.context(format!("cannot use volume {name}")),
+        })
     }
 
     /// Removes one that no machine uses, with all its files.
@@ -126,7 +124,7 @@ impl Volumes {
     /// [`Kind::NotFound`]; [`Kind::Conflict`], with the machines that use it.
     pub fn remove(&self, name: &VolumeName, store: &Store) -> Result<()> {
         let cannot = || format!("cannot remove volume {name}");
-        let hold = match self.shelf.hold(name, Sharing::Alone) {
+        let hold = match self.shelf.seize(name) {
             Err(error) if error.kind() == Kind::NotFound => return Err(no_such_volume(name)),
             hold => hold.with_context(cannot)?,
         };
