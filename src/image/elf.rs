@@ -21,7 +21,7 @@ use object::read::ReadRef;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader as _, SectionHeader as _};
 use object::{Endianness, elf};
 
-use super::kernel::{Class, KernelInfo, bad, truncated};
+use super::kernel::{Class, Depth, KernelInfo, bad, truncated};
 use super::unikraft::{About, Memory, Sections};
 use crate::error::Result;
 use crate::machine::{Arch, KernelKind};
@@ -53,16 +53,16 @@ struct Marks {
 }
 
 /// Tells what an ELF file is. `head` is its first [`MULTIBOOT_SEARCH`] bytes.
-pub(super) fn parse<'data, R: ReadRef<'data>>(data: R, head: &[u8], path: &Path) -> Result<KernelInfo> {
+pub(super) fn parse<'data, R: ReadRef<'data>>(data: R, head: &[u8], path: &Path, depth: Depth) -> Result<KernelInfo> {
     match head.get(4) {
-        Some(1) => parse_class::<elf::FileHeader32<Endianness>, R>(data, head, path, Class::Bits32),
-        Some(2) => parse_class::<elf::FileHeader64<Endianness>, R>(data, head, path, Class::Bits64),
+        Some(1) => parse_class::<elf::FileHeader32<Endianness>, R>(data, head, path, Class::Bits32, depth),
+        Some(2) => parse_class::<elf::FileHeader64<Endianness>, R>(data, head, path, Class::Bits64, depth),
         Some(class) => Err(bad(path, &format!("is damaged: unknown ELF class {class}"))),
         None => Err(truncated(path, head.len() as u64, size_of::<elf::FileHeader32<Endianness>>() as u64)),
     }
 }
 
-fn parse_class<'data, H, R>(data: R, head: &[u8], path: &Path, class: Class) -> Result<KernelInfo>
+fn parse_class<'data, H, R>(data: R, head: &[u8], path: &Path, class: Class, depth: Depth) -> Result<KernelInfo>
 where
     H: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -92,7 +92,10 @@ where
     let mut marks = Marks { multiboot: has_multiboot(head), ..Marks::default() };
     look_at_segments::<H, R>(header, endian, data, &mut marks).map_err(damaged)?;
     look_at_sections::<H, R>(header, endian, data, &mut marks).map_err(damaged)?;
-    let about = look_at_unikraft::<H, R>(header, endian, data, &marks).map_err(damaged)?;
+    let about = match depth {
+        Depth::Kind => None,
+        Depth::Whole => look_at_unikraft::<H, R>(header, endian, data, &marks).map_err(damaged)?,
+    };
     let kind = match marks {
         Marks { unikraft: true, .. } => KernelKind::Unikraft,
         Marks { linux: true, .. } => KernelKind::Linux,

@@ -86,14 +86,35 @@ pub enum Class {
     Bits64,
 }
 
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// What kind of kernel it is.
+    Kind,
+    /// Also what it says of itself.
+    Whole,
+}
+
 /// Looks at a kernel file.
 ///
 /// # Errors
 /// When it is missing ([`Kind::NotFound`](crate::error::Kind::NotFound)), cannot be read, is no kernel, is incomplete,
 /// or is for another architecture than the wanted one.
 pub fn inspect(path: &Path, wanted: Option<Arch>) -> Result<KernelInfo> {
+    look(path, wanted, Depth::Whole)
+}
+
+/// Looks whether a file is still the kernel that it was, without asking what it says of itself: its record has that.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn check(path: &Path, wanted: Arch) -> Result<()> {
+    look(path, Some(wanted), Depth::Kind).map(drop)
+}
+
+fn look(path: &Path, wanted: Option<Arch>, depth: Depth) -> Result<KernelInfo> {
     let file = super::open("kernel", path)?;
-    let info = parse(&ReadCache::new(file), path)?;
+    let info = parse_to(&ReadCache::new(file), path, depth)?;
     match wanted {
         Some(wanted) if wanted != info.arch => Err(bad(path, &format!("is for {}, not {wanted}", info.arch))),
         Some(_) | None => Ok(info),
@@ -105,6 +126,10 @@ pub fn inspect(path: &Path, wanted: Option<Arch>) -> Result<KernelInfo> {
 /// # Errors
 /// When they are no kernel, or not a whole one.
 pub fn parse<'data, R: ReadRef<'data>>(data: R, path: &Path) -> Result<KernelInfo> {
+    parse_to(data, path, Depth::Whole)
+}
+
+fn parse_to<'data, R: ReadRef<'data>>(data: R, path: &Path, depth: Depth) -> Result<KernelInfo> {
     let len = data.len().map_err(|()| bad(path, "cannot be read"))?;
     let head =
         data.read_bytes_at(0, len.min(elf::MULTIBOOT_SEARCH)).map_err(|()| bad(path, "cannot be read to its end"))?;
@@ -116,7 +141,7 @@ pub fn parse<'data, R: ReadRef<'data>>(data: R, path: &Path) -> Result<KernelInf
         return Ok(KernelInfo::new(KernelKind::Linux, Arch::Arm64, Class::Bits64, None));
     }
     if head.starts_with(b"\x7fELF") {
-        return elf::parse(data, head, path);
+        return elf::parse(data, head, path, depth);
     }
     Err(not_a_kernel(head, path))
 }

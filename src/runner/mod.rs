@@ -22,7 +22,7 @@ use crate::image;
 use crate::lifecycle::{self, Begin, Verdict};
 use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record, Status};
 use crate::signals::Signals;
-use crate::store::Store;
+use crate::store::{Store, no_such_machine};
 
 pub use oom::oom_kills;
 
@@ -50,7 +50,6 @@ pub enum ConsoleMode {
 /// # Errors
 /// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
 pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration) -> Result<Exit> {
-    store.read(name)?;
     let signals = Signals::block()?;
     let notifier = Notifier::new();
     let _lock = match store.lock_runner(name) {
@@ -58,7 +57,7 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration
         // Another runner has it: its end is not ours to tell.
         Err(error) if error.kind() == Kind::Conflict => return Err(error),
         // The lock is beside the record: it cannot be had of a machine that was removed.
-        Err(error) if !store.directory(name).exists() => return Err(error),
+        Err(_) if !store.directory(name).exists() => return Err(no_such_machine(name.as_str())),
         Err(error) => return not_even_begun(store, name, &notifier, &error),
     };
     // Read once the lock is held: from here on nobody removes the machine without ending this process first.
@@ -132,7 +131,7 @@ fn live(
 
 /// The guest's files are still what they were when the machine was created.
 fn look_at_files(record: &Record) -> Result<()> {
-    image::kernel::inspect(&record.spec.kernel.path, Some(record.spec.arch))?;
+    image::kernel::check(&record.spec.kernel.path, record.spec.arch)?;
     match &record.spec.initrd {
         Some(initrd) => image::initrd::inspect(initrd).map(drop),
         None => Ok(()),
