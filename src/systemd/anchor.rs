@@ -5,6 +5,7 @@
 //! a start behind the call, and should the name be taken, nothing is started at all.
 
 use super::bus::Ticket;
+use super::definition::Definition;
 use super::failure::{Cause, Failure};
 use super::manager::{self, Interface, NewUnit, text};
 use super::property::{Origin, check_properties};
@@ -70,8 +71,10 @@ impl SystemdService {
     pub(super) fn anchor(&self, record: &Record, active: Active) -> Result<Anchored> {
         let mut refused = Refused::load(self.store.paths());
         let executable = paths::own_executable()?;
-        let (anchor, mut service) = unit::units(record, &executable, self.store.paths())?;
+        let (anchor, service) = unit::units(record, &executable, self.store.paths())?;
+        let (anchor, mut service) = (anchor.to_unit()?, service.to_unit()?);
         let resolvers = resolver::units(record, &executable, self.store.paths())?;
+        let resolvers = resolvers.iter().map(Definition::to_unit).collect::<Result<Vec<_>>>()?;
         let mut missing = self.missing(&resolvers)?;
         service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
         let mut may_clear = true;

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! service    the trait, verb by verb: anchor (create), start, stop, update, delete, list, watch, logs
-//! unit       a record as units          property   KEY=VALUE as D-Bus values        both pure
+//! unit       a record as units          definition a unit as text, for files and for the manager
+//! property   KEY=VALUE as D-Bus values  all three pure
 //! manager    the methods we call        job        waiting for their jobs
 //! bus        the one seam around zbus   failure    refusals in words
 //! journal    journalctl's lines
@@ -17,6 +18,7 @@
 
 mod anchor;
 mod bus;
+mod definition;
 mod delete;
 mod failure;
 mod job;

@@ -36,6 +36,7 @@ pub(super) enum Origin {
     User(String),
 }
 
+#[cfg(test)]
 impl Property {
     /// One that we set ourselves.
     pub(super) fn own(name: &str, value: Variant<'static>, origin: Origin) -> Self {
@@ -78,8 +79,18 @@ pub(super) fn parse(typed: &str) -> Result<Vec<Property>> {
         let error = bad(format!("{key} cannot be changed"));
         return Err(error.with_hint(*why));
     }
-    let values = value::convert(key, table::kind_of(key), value).map_err(bad)?;
-    Ok(values.into_iter().map(|(name, value)| Property { name, value, origin: Origin::User(key.to_owned()) }).collect())
+    read(key, value, &Origin::User(key.to_owned()))
+}
+
+/// What a key of whatever origin and its value are on the bus: mostly one property, sometimes two.
+///
+/// # Errors
+/// When the value is not one for that key.
+pub(super) fn read(key: &str, value: &str, origin: &Origin) -> Result<Vec<Property>> {
+    let values = value::convert(key, table::kind_of(key), value).map_err(|why| {
+        Error::new(format!("bad unit property '{}={}': {why}", key.escape_debug(), value.escape_debug()))
+    })?;
+    Ok(values.into_iter().map(|(name, value)| Property { name, value, origin: origin.clone() }).collect())
 }
 
 /// Checks properties as typed, before anything is done with them.

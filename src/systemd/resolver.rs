@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
+use super::definition::{Definition, command, time};
 use super::manager::NewUnit;
 use super::service::SystemdService;
-use super::unit::{command, environment, microseconds, required, utf8};
+use super::unit::{environment, utf8};
 use crate::error::Result;
 use crate::machine::Record;
 use crate::paths::Paths;
@@ -32,29 +33,29 @@ fn networks(record: &Record) -> Vec<&str> {
 }
 
 /// The units that a machine wants, ready to be made.
-pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<NewUnit>> {
+pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Definition>> {
     let names = names(record).into_iter().zip(networks(record));
     names.map(|(name, network)| unit(name, network, utf8(executable)?, paths)).collect()
 }
 
-fn unit(name: String, network: &str, executable: &str, paths: &Paths) -> Result<NewUnit> {
-    let mut properties = vec![
-        required("Description", format!("Names of machines on network {network}")),
-        required("Type", "notify"),
-        required("NotifyAccess", "main"),
-        required("ExecStart", command(executable, &["net", "serve", network])),
-        required("KillMode", "mixed"),
-        required("Slice", "kraft.slice"),
-        required("TimeoutStartUSec", microseconds(START_LIMIT)),
-        required("Restart", "on-failure"),
-        required("RestartUSec", microseconds(RESTART_DELAY)),
-        required("StartLimitIntervalUSec", 0u64),
-        required("StopWhenUnneeded", true),
-        required("CollectMode", "inactive-or-failed"),
-        required("SyslogIdentifier", name.trim_end_matches(".service").to_owned()),
-    ];
-    properties.extend(environment(paths)?);
-    Ok(NewUnit { name, properties })
+fn unit(name: String, network: &str, executable: &str, paths: &Paths) -> Result<Definition> {
+    let mut unit = Definition::new(name);
+    unit.required("Description", format!("Names of machines on network {network}"));
+    unit.required("Type", "notify");
+    unit.required("NotifyAccess", "main");
+    unit.required("ExecStart", command("", executable, &["net", "serve", network]));
+    unit.required("KillMode", "mixed");
+    unit.required("Slice", "kraft.slice");
+    unit.required("TimeoutStartSec", time(START_LIMIT));
+    unit.required("Restart", "on-failure");
+    unit.required("RestartSec", time(RESTART_DELAY));
+    unit.required("StartLimitIntervalSec", "0");
+    unit.required("StopWhenUnneeded", "yes");
+    unit.required("CollectMode", "inactive-or-failed");
+    let identifier = unit.name.trim_end_matches(".service").to_owned();
+    unit.required("SyslogIdentifier", identifier);
+    environment(&mut unit, paths)?;
+    Ok(unit)
 }
 
 impl SystemdService {

@@ -14,10 +14,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zbus::Variant;
-
-use super::manager::NewUnit;
-use super::property::{self, Property};
+use super::definition::{Definition, command, quote_all, time};
+use super::property;
 use super::resolver;
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{MachineName, Record, RestartPolicy};
@@ -151,81 +149,77 @@ pub fn restart_delay(record: &Record) -> Duration {
     delay.max(longest)
 }
 
-/// The anchor of a machine and its service, ready to be made.
+/// The anchor of a machine and its service.
 ///
 /// # Errors
-/// When a property or the slice is not possible, or a path is not UTF-8, which D-Bus asks for.
-pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result<(NewUnit, NewUnit)> {
+/// When the slice is not possible, or a path is not UTF-8, which D-Bus asks for.
+pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result<(Definition, Definition)> {
     let name = &record.spec.name;
-    let service = NewUnit { name: service_name(name), properties: service(record, executable, paths)? };
-    let anchor = NewUnit {
-        name: slice_name(name, record.spec.slice.as_deref())?,
-        properties: vec![
-            required("Description", format!("Unikernel {name}")),
-            // The reference that keeps the stopped service loaded, and what takes it down with the slice.
-            required("PropagatesStopTo", vec![service.name.clone()]),
-        ],
-    };
+    let service = service(record, executable, paths)?;
+    let mut anchor = Definition::new(slice_name(name, record.spec.slice.as_deref())?);
+    anchor.required("Description", format!("Unikernel {name}"));
+    // The reference that keeps the stopped service loaded, and what takes it down with the slice.
+    anchor.required("PropagatesStopTo", &*service.name);
     Ok((anchor, service))
 }
 
-fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<Property>> {
+fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definition> {
     let name = &record.spec.name;
     let executable = utf8(executable)?;
     let kernel = record.spec.kernel.path.file_name().unwrap_or_default().to_string_lossy();
-    let mut properties = vec![
-        required("Description", format!("{name} (unikernel, {kernel})")),
-        required("Type", "notify"),
-        required("NotifyAccess", "main"),
-        required("ExecStart", command(executable, &runner(paths.scope, &[name.as_str()]))),
-        required("ExecStopPost", command(executable, &runner(paths.scope, &["--sweep", name.as_str()]))),
-        required("KillMode", "mixed"),
-        required("Slice", slice_name(name, record.spec.slice.as_deref())?),
-        required("TimeoutStartUSec", microseconds(START_LIMIT)),
-        required("TimeoutStopUSec", microseconds(record.spec.stop_timeout() + STOP_MARGIN)),
-        required("Restart", restart(record.spec.restart)),
-        required("RestartUSec", microseconds(RESTART_DELAY)),
-        // How often a machine may be restarted is its own policy, and a start on request is never refused.
-        required("StartLimitIntervalUSec", 0u64),
-        optional("WatchdogUSec", microseconds(WATCHDOG)),
-        required("StandardInput", "null"),
-        required("StandardOutput", "journal"),
-        required("StandardError", "journal"),
-        optional("SyslogIdentifier", identifier(name)),
-        // The user manager takes these and does nothing.
-        optional("LogExtraFields", log_fields(record)),
-        // A console is not to be dropped.
-        optional("LogRateLimitIntervalUSec", 0u64),
-        optional("LogRateLimitBurst", 0u32),
-        // A VMM that the kernel killed takes its runner along, so that the sweep is told `oom-kill`. With `stop` the
-        // runner would see a SIGTERM at the same time, and could take it for a request.
-        optional("OOMPolicy", "kill"),
-        optional("NoNewPrivileges", true),
-    ];
+    let mut unit = Definition::new(service_name(name));
+    unit.required("Description", format!("{name} (unikernel, {kernel})"));
+    unit.required("Type", "notify");
+    unit.required("NotifyAccess", "main");
+    unit.required("ExecStart", command("", executable, &runner(paths.scope, &[name.as_str()])));
+    unit.required("ExecStopPost", command("", executable, &runner(paths.scope, &["--sweep", name.as_str()])));
+    unit.required("KillMode", "mixed");
+    unit.required("Slice", slice_name(name, record.spec.slice.as_deref())?);
+    unit.required("TimeoutStartSec", time(START_LIMIT));
+    unit.required("TimeoutStopSec", time(record.spec.stop_timeout() + STOP_MARGIN));
+    unit.required("Restart", restart(record.spec.restart));
+    unit.required("RestartSec", time(RESTART_DELAY));
+    // How often a machine may be restarted is its own policy, and a start on request is never refused.
+    unit.required("StartLimitIntervalSec", "0");
+    unit.optional("WatchdogSec", time(WATCHDOG));
+    unit.required("StandardInput", "null");
+    unit.required("StandardOutput", "journal");
+    unit.required("StandardError", "journal");
+    unit.optional("SyslogIdentifier", identifier(name));
+    // The user manager takes these and does nothing.
+    unit.optional("LogExtraFields", log_fields(record));
+    // A console is not to be dropped.
+    unit.optional("LogRateLimitIntervalSec", "0");
+    unit.optional("LogRateLimitBurst", "0");
+    // A VMM that the kernel killed takes its runner along, so that the sweep is told `oom-kill`. With `stop` the runner
+    // would see a SIGTERM at the same time, and could take it for a request.
+    unit.optional("OOMPolicy", "kill");
+    unit.optional("NoNewPrivileges", "yes");
     let resolvers = resolver::names(record);
     if !resolvers.is_empty() {
-        properties.push(required("Wants", resolvers.clone()));
-        properties.push(required("After", resolvers));
+        unit.required("Wants", quote_all(&resolvers));
+        unit.required("After", quote_all(&resolvers));
     }
-    properties.extend(environment(paths)?);
+    environment(&mut unit, paths)?;
     if record.spec.auto_remove {
         // Nobody is to look at it after its end: a failure is forgotten with it.
-        properties.push(required("CollectMode", "inactive-or-failed"));
+        unit.required("CollectMode", "inactive-or-failed");
     }
     for typed in &record.spec.properties {
-        properties.extend(property::parse(typed)?);
+        unit.typed(typed);
     }
-    Ok(properties)
+    Ok(unit)
 }
 
-/// What a process of ours needs to find the directories that this one has.
-pub(super) fn environment(paths: &Paths) -> Result<Option<Property>> {
+/// Sets what a process of ours needs to find the directories that this one has.
+pub(super) fn environment(unit: &mut Definition, paths: &Paths) -> Result<()> {
     let variables = paths.environment();
     if variables.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
     let assignments = variables.iter().map(|(key, path)| utf8(path).map(|path| format!("{key}={path}")));
-    Ok(Some(required("Environment", assignments.collect::<Result<Vec<_>>>()?)))
+    unit.required("Environment", quote_all(assignments.collect::<Result<Vec<_>>>()?));
+    Ok(())
 }
 
 /// The runner's arguments. Root may have a user manager, too: then the scope is not the one that its uid stands for.
@@ -246,19 +240,12 @@ fn restart(policy: RestartPolicy) -> &'static str {
     }
 }
 
-fn log_fields(record: &Record) -> Vec<Vec<u8>> {
-    vec![
-        format!("KRAFT_MACHINE={}", record.spec.name).into_bytes(),
-        format!("KRAFT_ID={}", record.id).into_bytes(),
-        format!("KRAFT_PLATFORM={}", record.spec.platform).into_bytes(),
-    ]
-}
-
-/// `a(sasb)`: a program with its arguments, none of which is expanded: `$$` stands for `$`. `ExecStartEx` has a flag for
-/// that, but systemd 252 writes a transient unit's under that name and cannot read it back at a daemon-reload.
-pub(super) fn command(executable: &str, arguments: &[&str]) -> Vec<(String, Vec<String>, bool)> {
-    let argv = std::iter::once(&executable).chain(arguments).map(|argument| argument.replace('$', "$$")).collect();
-    vec![(executable.to_owned(), argv, false)]
+fn log_fields(record: &Record) -> String {
+    quote_all([
+        format!("KRAFT_MACHINE={}", record.spec.name),
+        format!("KRAFT_ID={}", record.id),
+        format!("KRAFT_PLATFORM={}", record.spec.platform),
+    ])
 }
 
 pub(super) fn utf8(path: &Path) -> Result<&str> {
@@ -267,22 +254,12 @@ pub(super) fn utf8(path: &Path) -> Result<&str> {
         .with_context(|| format!("cannot name {} in a unit", path.display()))
 }
 
-pub(super) fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-pub(super) fn required(name: &str, value: impl Into<Variant<'static>>) -> Property {
-    Property::own(name, value.into(), property::Origin::Required)
-}
-
-fn optional(name: &str, value: impl Into<Variant<'static>>) -> Property {
-    Property::own(name, value.into(), property::Origin::Optional)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::machine::{Kernel, KernelKind, MachineId, Manager, Spec};
+    use crate::systemd::manager::NewUnit;
+    use zbus::Variant;
 
     fn name(text: &str) -> MachineName {
         text.parse().unwrap()
@@ -310,13 +287,18 @@ mod tests {
         Paths { scope: Scope::System, state: "/s".into(), runtime: "/r".into(), overridden }
     }
 
+    fn made(record: &Record, executable: &str, paths: &Paths) -> (NewUnit, NewUnit) {
+        let (anchor, service) = units(record, Path::new(executable), paths).unwrap();
+        (anchor.to_unit().unwrap(), service.to_unit().unwrap())
+    }
+
     fn value<'a>(unit: &'a NewUnit, name: &str) -> Option<&'a Variant<'static>> {
         unit.properties.iter().rev().find(|property| property.name == name).map(|property| &property.value)
     }
 
     #[test]
     fn the_service_runs_the_runner_and_nothing_is_expanded() {
-        let (anchor, service) = units(&record(&[]), Path::new("/opt/$x/kraft"), &paths(false)).unwrap();
+        let (anchor, service) = made(&record(&[]), "/opt/$x/kraft", &paths(false));
         assert_eq!((anchor.name.as_str(), service.name.as_str()), ("kraft-web\\x2d1.slice", "kraft-web-1.service"));
         assert_eq!(value(&anchor, "PropagatesStopTo"), Some(&vec!["kraft-web-1.service".to_owned()].into()));
         let argv = vec!["/opt/$$x/kraft".to_owned(), "runner".to_owned(), "web-1".to_owned()];
@@ -326,7 +308,7 @@ mod tests {
         assert_eq!(value(&service, "Restart"), Some(&"on-failure".into()));
         assert_eq!(value(&service, "TimeoutStopUSec"), Some(&20_000_000u64.into()));
         assert_eq!(value(&service, "Environment"), None);
-        let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths(true)).unwrap();
+        let (_, service) = made(&record(&[]), "/kraft", &paths(true));
         let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
         assert_eq!(value(&service, "Environment"), Some(&environment.into()));
     }
@@ -334,7 +316,7 @@ mod tests {
     #[test]
     fn a_user_s_runner_finds_the_directories_of_the_shell() {
         let paths = Paths { scope: Scope::User, ..paths(false) };
-        let (_, service) = units(&record(&[]), Path::new("/kraft"), &paths).unwrap();
+        let (_, service) = made(&record(&[]), "/kraft", &paths);
         let argv = ["/kraft", "--user", "runner", "web-1"].map(str::to_owned).to_vec();
         assert_eq!(value(&service, "ExecStart"), Some(&vec![("/kraft".to_owned(), argv, false)].into()));
         let environment = vec!["KRAFT_STATE_DIR=/s".to_owned(), "KRAFT_RUNTIME_DIR=/r".to_owned()];
@@ -344,7 +326,7 @@ mod tests {
     #[test]
     fn what_a_person_sets_comes_last_and_is_never_optional() {
         let record = record(&["TimeoutStartSec=5min", "OOMPolicy=continue"]);
-        let (_, service) = units(&record, Path::new("/kraft"), &paths(false)).unwrap();
+        let (_, service) = made(&record, "/kraft", &paths(false));
         assert_eq!(value(&service, "OOMPolicy"), Some(&"continue".to_owned().into()));
         assert_eq!(service.properties.last().unwrap().origin, property::Origin::User("OOMPolicy".into()));
         assert_eq!(start_limit(&record), Duration::from_secs(300));

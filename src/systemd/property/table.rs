@@ -255,7 +255,8 @@ pub(super) fn kind_of(key: &str) -> Kind {
         | "RestrictNetworkInterfaces" => Kind::Filter,
         "CapabilityBoundingSet" | "AmbientCapabilities" => Kind::Capabilities,
         "RestrictNamespaces" => Kind::Namespaces,
-        "ExecStartPre" | "ExecStartPost" | "ExecCondition" | "ExecReload" => Kind::Command,
+        "ExecStart" | "ExecStartPre" | "ExecStartPost" | "ExecStop" | "ExecStopPost" | "ExecCondition"
+        | "ExecReload" => Kind::Command,
         "BindPaths" | "BindReadOnlyPaths" => Kind::Bind,
         "TemporaryFileSystem" => Kind::Tmpfs,
         "LoadCredential" | "LoadCredentialEncrypted" => Kind::LoadCredential,
