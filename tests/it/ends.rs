@@ -122,14 +122,14 @@ fn a_frozen_vmm_blocks_nobody_and_is_stopped(keeper: Keeper) {
 
     let begun = Instant::now();
     assert_eq!(lab.state_of("other"), "running");
-    assert!(begun.elapsed() < Duration::from_secs(3), "ps took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < DEADLINE, "ps took {:?}", begun.elapsed());
     let refused = lab.kraft(["pause", &lab.name("web")]).fails(125);
     assert!(refused.contains("did not answer"), "{refused}");
 
     // Its second, two more to end by itself, and no more: then it is killed.
     let begun = Instant::now();
     lab.kraft(["stop", "--timeout", "1s", &lab.name("web")]).ok();
-    assert!(begun.elapsed() < Duration::from_secs(12), "stop took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(40), "stop took {:?}", begun.elapsed());
     ends_as(&lab, "web", "exited", 0, "stopped");
     assert_eq!(lab.state_of("other"), "running");
 }

@@ -55,7 +55,7 @@ fn a_second_ctrl_c_is_at_once() {
     let begun = Instant::now();
     web.signal(Signal::SIGINT);
     assert_eq!(web.end().code, 0);
-    assert!(begun.elapsed() < Duration::from_secs(10), "took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "took {:?}", begun.elapsed());
     assert_eq!(lab.state_of("web"), "exited");
 }
 

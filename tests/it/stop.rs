@@ -18,7 +18,7 @@ under_both! {
 }
 
 /// More than any stop takes that waits for nothing, on a host that is busy.
-const AT_ONCE: Duration = Duration::from_secs(10);
+const AT_ONCE: Duration = Duration::from_secs(30);
 
 /// Does it and says how long it took.
 fn timed(act: impl FnOnce()) -> Duration {
