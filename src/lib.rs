@@ -2,6 +2,7 @@
 //! tests/layering.rs has them as a table.
 
 pub mod cli;
+pub mod config;
 pub mod error;
 pub mod image;
 pub mod lifecycle;

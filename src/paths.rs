@@ -6,7 +6,7 @@
 //! user     $XDG_STATE_HOME/kraft                  $XDG_RUNTIME_DIR/kraft            $XDG_CONFIG_HOME/kraft
 //! ```
 //!
-//! `KRAFT_STATE_DIR` and `KRAFT_RUNTIME_DIR` replace the first two.
+//! `KRAFT_STATE_DIR` and `KRAFT_RUNTIME_DIR` replace the first two, `KRAFT_CONFIG_DIR` the third.
 
 #![allow(clippy::disallowed_methods, reason = "this is the file that reads the environment for paths")]
 
@@ -24,6 +24,13 @@ pub const SYSTEM_STATE: &str = "/var/lib/kraft";
 pub const KVM: &CStr = c"/dev/kvm";
 /// Another value after every boot.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The same on every boot, and on no other host (`machine-id(5)`).
+pub const MACHINE_ID: &str = "/etc/machine-id";
+/// The host's name.
+pub const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// The release of the running kernel.
+pub const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 
 /// There if systemd is PID 1 (`sd_booted(3)`).
 pub const SYSTEMD_BOOTED: &str = "/run/systemd/system";
@@ -103,7 +110,7 @@ impl Paths {
             Scope::User => {
                 let state = match dir_from_env("XDG_STATE_HOME")? {
                     Some(dir) => dir,
-                    None => home()?.join(".local/state"),
+                    None => home("XDG_STATE_HOME")?.join(".local/state"),
                 };
                 (state.join("kraft"), user_runtime_dir()?.join("kraft"))
             }
@@ -126,6 +133,28 @@ impl Paths {
             }
         }
     }
+}
+
+/// The directories of machine files, the one that goes before the others first. `KRAFT_CONFIG_DIR` replaces them all.
+///
+/// # Errors
+/// In the user scope, when neither XDG variables nor `HOME` say where.
+pub fn machine_files(scope: Scope) -> Result<Vec<PathBuf>> {
+    const BELOW: &str = "machines";
+    if let Some(dir) = dir_from_env("KRAFT_CONFIG_DIR")? {
+        return Ok(vec![dir.join(BELOW)]);
+    }
+    let dirs = match scope {
+        Scope::System => ["/etc/kraft", "/run/kraft.d", "/usr/lib/kraft"].map(PathBuf::from),
+        Scope::User => {
+            let own = match dir_from_env("XDG_CONFIG_HOME")? {
+                Some(dir) => dir,
+                None => home("XDG_CONFIG_HOME")?.join(".config"),
+            };
+            [own.join("kraft"), PathBuf::from("/etc/kraft/user"), PathBuf::from("/usr/lib/kraft/user")]
+        }
+    };
+    Ok(dirs.map(|dir| dir.join(BELOW)).to_vec())
 }
 
 /// `$XDG_RUNTIME_DIR`, or `/run/user/UID` where that exists.
@@ -187,8 +216,9 @@ fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-fn home() -> Result<PathBuf> {
-    dir_from_env("HOME")?.ok_or_else(|| Error::new("neither XDG_STATE_HOME nor HOME is set"))
+/// The home directory, in place of a variable that is not set.
+fn home(unset: &str) -> Result<PathBuf> {
+    dir_from_env("HOME")?.ok_or_else(|| Error::new(format!("neither {unset} nor HOME is set")))
 }
 
 fn dir_from_env(name: &str) -> Result<Option<PathBuf>> {

@@ -9,6 +9,7 @@ mod each;
 mod events;
 mod filter;
 mod follow;
+mod held;
 mod inspect;
 mod kill;
 mod logs;
@@ -29,6 +30,7 @@ mod version;
 mod volume;
 mod volume_args;
 mod wait;
+mod wanted;
 
 use std::process::ExitCode;
 

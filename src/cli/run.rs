@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::app::App;
 use super::follow::{self, End};
-use super::spec_args::{HeldParts, NewMachine, SpecArgs};
+use super::held::HeldParts;
+use super::spec_args::SpecArgs;
+use super::wanted::NewMachine;
 use super::{Outcome, output};
 use crate::error::{Error, Result};
 use crate::lifecycle::{self, EventKind, EventLog};

@@ -1,4 +1,4 @@
-//! The arguments that say what a machine is, and the spec that they amount to.
+//! The arguments that say what a machine is; `wanted.rs` has what they amount to.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,19 +10,15 @@ use clap::Args;
 use clap::builder::ValueParser;
 
 use super::app::App;
-use super::volume_args::{Held, VolumeArgs};
-use super::{complete, names};
+use super::complete;
+use super::volume_args::VolumeArgs;
+use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
-use crate::image;
-use crate::image::rootfs::{self, Compression};
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Dialect, Mac, MachineName, MachineType, Manager, Platform, Port, Record,
-    RestartPolicy, Spec, parse_duration,
+    Accel, Arch, Bytes, Compression, Dialect, Mac, MachineName, MachineType, Manager, NetworkRequest, Platform, Port,
+    RestartPolicy, parse_duration,
 };
-use crate::network::{self, Networks, Request};
 use crate::paths;
-use crate::store::{RootfsCache, Store};
-use crate::systemd;
 
 /// The restart policies, as completion offers them.
 pub(crate) const POLICIES: [&str; 3] = ["no", "on-failure", "always"];
@@ -51,7 +47,7 @@ pub(crate) struct SpecArgs {
     pub(crate) name: Option<MachineName>,
 
     /// The guest's memory: a number and K, M, G, Ki, Mi or Gi, all binary; at least 1Mi
-    #[arg(short = 'M', long, value_name = "SIZE", default_value = "64Mi")]
+    #[arg(short = 'M', long, value_name = "SIZE", default_value_t = Wanted::MEMORY)]
     memory: Bytes,
 
     /// Virtual CPUs
@@ -73,7 +69,7 @@ pub(crate) struct SpecArgs {
     /// Compress the RAM disk that a directory or a tar archive becomes, for a kernel that can undo it
     #[arg(
         long, value_name = "none|gzip|zstd", default_value = "none", requires = "rootfs",
-        add = complete::words(&Compression::WORDS)
+        add = complete::words(Compression::ALL)
     )]
     rootfs_compress: Compression,
 
@@ -84,7 +80,7 @@ pub(crate) struct SpecArgs {
     /// Put the machine on a network of `kraft net create`, or on a bridge of the host's; may be repeated. What is left out
     /// is chosen when the machine is created, and stays; an IPv6 address stands in brackets
     #[arg(long, value_name = "[bridge:]NAME[:IP[/MASK][:GATEWAY[:DNS0[:DNS1[:HOST[:DOMAIN]]]]]]")]
-    network: Vec<Request>,
+    network: Vec<NetworkRequest>,
 
     /// The machine's address on its one network
     #[arg(long, value_name = "IP", requires = "network")]
@@ -164,102 +160,40 @@ impl SpecArgs {
         if self.systemd { Manager::Systemd } else { Manager::Local }
     }
 
-    /// The record that the machine is to have. Everything is checked and settled before anything is made: volumes that are
-    /// missing, what its root file system becomes.
+    /// The record that the machine is to have; see [`Wanted::into_record`].
     pub(crate) fn into_record(self, app: &App) -> Result<NewMachine<'_>> {
         let manager = self.manager();
-        let volumes = self.volumes.clone();
-        let (mut spec, rootfs) = self.into_spec(app)?;
-        app.store.check_free(&spec.name)?;
-        let volumes = volumes.hold(app, &spec)?;
-        let made = rootfs.map_or(Ok(None), |source| source.prepare(&app.store))?;
-        let rootfs = made.map(|(digest, cache)| {
-            spec.initrd = Some(app.store.own_rootfs(&spec.name));
-            spec.rootfs_digest = Some(digest);
-            cache
-        });
-        Ok(NewMachine { record: Store::new_record(spec, manager)?, held: HeldParts { volumes, rootfs } })
+        self.into_wanted()?.into_record(app, manager)
     }
 
-    /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
-    fn into_spec(self, app: &App) -> Result<(Spec, Option<rootfs::Source>)> {
-        let networks = attachments(app, self.network, self.ip, self.mac)?;
-        let wanted = self.arch;
-        let kernel = image::kernel::inspect(&self.kernel, wanted)?;
-        let rootfs = self.rootfs.as_deref().map(paths::absolute).transpose()?;
-        let source = self.rootfs.as_deref().map(|source| {
-            let epoch = paths::environment_variable("SOURCE_DATE_EPOCH");
-            let epoch = epoch.map(|epoch| epoch.to_string_lossy().into_owned());
-            let compression = self.rootfs_compress;
-            rootfs::Wanted { source, compression, kernel: kernel.kind, epoch }.check()
-        });
-        let source = source.transpose()?;
-        systemd::check_properties(&self.property)?;
-        if let Some(slice) = &self.slice {
-            systemd::check_slice(slice)?;
-        }
-        let env = self.env.iter().map(|text| environment(text)).collect::<Result<BTreeMap<_, _>>>()?;
-        let spec = Spec {
-            name: match self.name {
-                Some(name) => name,
-                None => names::made_up()?,
-            },
-            platform: self.plat,
-            arch: kernel.arch,
-            kernel: kernel.record(paths::absolute(&self.kernel)?, self.dialect.0),
+    /// What was typed as values. Looks at no file.
+    fn into_wanted(self) -> Result<Wanted> {
+        Ok(Wanted {
+            name: self.name,
             kernel_args: self.kernel_arg.into_iter().chain(self.arguments).collect(),
             app_args: self.app_args,
-            env,
+            platform: self.plat,
+            arch: self.arch,
             memory: self.memory,
             cpus: self.cpus,
             accel: if self.disable_acceleration { Accel::Tcg } else { self.accel },
             machine_type: self.machine,
-            // That of what is made into one is known when it is.
-            initrd: rootfs.clone(),
-            rootfs,
-            rootfs_digest: None,
-            stop_timeout_ms: u64::try_from(self.stop_timeout.as_millis()).unwrap_or(u64::MAX),
+            dialect: self.dialect.0,
+            env: self.env.iter().map(|text| environment(text)).collect::<Result<_>>()?,
+            rootfs: self.rootfs,
+            rootfs_compress: self.rootfs_compress,
+            ports: ports(&self.port)?,
+            networks: networks(self.network, self.ip, self.mac)?,
+            volumes: self.volumes.requests()?,
+            missing: self.volumes.missing(),
+            stop_timeout: self.stop_timeout,
             restart: self.restart,
             auto_remove: self.rm,
+            labels: labels(&self.label)?,
             properties: self.property,
             slice: self.slice,
-            labels: labels(&self.label)?,
-            ports: ports(&self.port)?,
-            networks,
-            volumes: self.volumes.mounts(app)?,
-        };
-        if spec.auto_remove && spec.restart != RestartPolicy::No {
-            return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
-        }
-        spec.validate()?;
-        Ok((spec, source))
-    }
-}
-
-/// A machine that is about to be created.
-#[derive(Debug)]
-pub(crate) struct NewMachine<'a> {
-    pub(crate) record: Record,
-    pub(crate) held: HeldParts<'a>,
-}
-
-/// What was made for a machine and is its own once it is created; until then nobody takes it away.
-#[derive(Debug)]
-pub(crate) struct HeldParts<'a> {
-    volumes: Held<'a>,
-    rootfs: Option<RootfsCache>,
-}
-
-impl HeldParts<'_> {
-    /// The machine has its root file system: others' may be swept again.
-    pub(crate) fn rootfs_taken(&mut self) {
-        self.rootfs = None;
-    }
-
-    /// The machine is there: from now on its record keeps what it has.
-    pub(crate) fn keep(self) {
-        self.volumes.keep();
-        drop(self.rootfs);
+            ..Wanted::new(self.kernel)
+        })
     }
 }
 
@@ -269,15 +203,15 @@ fn ports(texts: &[String]) -> Result<Vec<Port>> {
 }
 
 /// The networks that were asked for. `--ip` and `--mac` say more of the only one.
-fn attachments(app: &App, mut asked: Vec<Request>, ip: Option<IpAddr>, mac: Option<Mac>) -> Result<Vec<Attachment>> {
+fn networks(mut asked: Vec<NetworkRequest>, ip: Option<IpAddr>, mac: Option<Mac>) -> Result<Vec<NetworkRequest>> {
     match asked.as_mut_slice() {
         _ if ip.is_none() && mac.is_none() => {}
         [only] => {
             if let Some(ip) = ip {
-                if only.address.is_some() {
+                if !only.addresses.is_empty() {
                     return Err(Error::new("--ip and the address in --network exclude each other"));
                 }
-                only.address = Some((ip, None));
+                only.addresses.push((ip, None));
             }
             only.mac = mac;
         }
@@ -286,11 +220,7 @@ fn attachments(app: &App, mut asked: Vec<Request>, ip: Option<IpAddr>, mac: Opti
                 .with_hint("with several, `--network NAME:IP` gives each its address"));
         }
     }
-    if asked.len() > network::MOST {
-        return Err(Error::new(format!("a machine is on at most {} networks", network::MOST)));
-    }
-    let networks = Networks::new(app.store.paths());
-    asked.into_iter().map(|request| request.resolve(&networks)).collect()
+    Ok(asked)
 }
 
 /// Reads `KEY=VALUE` labels.

@@ -3,12 +3,10 @@
 //! A [RAM disk](super::initrd) is used in its place. A [directory](super::directory) and a [tar archive](super::tarball)
 //! become a CPIO archive in the store's cache; from there the machine takes it. What a file is told by its content.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::read::MultiGzDecoder;
@@ -20,7 +18,7 @@ use super::initrd::{self, Format};
 use super::tarball::{Tarball, is_tar_header};
 use super::tree::{HardLinks, Packing, Tree, pack};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::machine::{Digest, KernelKind};
+use crate::machine::{Compression, Digest, KernelKind};
 use crate::store::{NewRootfs, RootfsCache, Store};
 
 /// Enough to see a tar archive's first header.
@@ -30,48 +28,6 @@ const HEAD: u64 = 512;
 const STEP: Duration = Duration::from_secs(2);
 /// Part of every fingerprint: counted up when the same source becomes another archive.
 const LAYOUT: u8 = 1;
-
-/// How an archive that kraft makes is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all: quickest to start, and what every kernel reads.
-    None,
-    /// By gzip.
-    Gzip,
-    /// By zstd.
-    Zstd,
-}
-
-impl Compression {
-    /// The words for them.
-    pub const WORDS: [&str; 3] = ["none", "gzip", "zstd"];
-}
-
-impl FromStr for Compression {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "none" => Ok(Self::None),
-            "gzip" => Ok(Self::Gzip),
-            "zstd" => Ok(Self::Zstd),
-            _ => {
-                let known = Self::WORDS.join(", ");
-                Err(Error::new(format!("unknown compression '{}': known are {known}", text.escape_debug())))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        })
-    }
-}
 
 /// What the person asked for.
 #[derive(Debug)]

@@ -54,7 +54,7 @@ fn user_nic(spec: &Spec) -> Option<Nic> {
     if spec.ports.is_empty() || !spec.networks.is_empty() {
         return None;
     }
-    let ip = IpConfig { host: Some(spec.name.to_string()), ..Nic::user_ip() };
+    let ip = IpConfig { host: Some(spec.name.as_host()), ..Nic::user_ip() };
     Some(Nic { mac: None, ip, backend: NicBackend::User { forwards: spec.ports.clone() } })
 }
 

@@ -94,6 +94,12 @@ impl fmt::Display for Mac {
     }
 }
 
+/// Whether the kernel takes this as an interface's name. Dots alone would be a way to another file below /proc/sys.
+pub fn is_interface_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%' | '"' | '\\');
+    (1..=15).contains(&text.len()) && text.chars().all(fits) && text != "." && text != ".."
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

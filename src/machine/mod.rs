@@ -6,6 +6,7 @@ mod attachment;
 mod digest;
 mod mount;
 mod name;
+mod network_request;
 mod port;
 mod quantity;
 mod restart;
@@ -15,10 +16,11 @@ mod state;
 mod status;
 mod text;
 
-pub use attachment::{Attachment, IpConfig, Mac};
+pub use attachment::{Attachment, IpConfig, Mac, is_interface_name};
 pub use digest::Digest;
 pub use mount::{Mount, MountRequest, MountSource};
 pub use name::{MachineId, MachineName, NetworkName, Selector, VolumeName};
+pub use network_request::NetworkRequest;
 pub use port::Port;
 pub use quantity::{Bytes, Duration, parse_duration};
 pub use restart::RestartPolicy;
@@ -26,7 +28,8 @@ pub use service::{
     Change, Changes, LogLine, LogQuery, Logs, MachineService, Manager, Progress, Record, StopMode, View, Watch,
 };
 pub use spec::{
-    Abilities, Accel, Arch, Dialect, Kernel, KernelKind, MachineType, Platform, Protocol, ShareDriver, Spec,
+    Abilities, Accel, Arch, Compression, Dialect, Kernel, KernelKind, MachineType, Platform, Protocol, ShareDriver,
+    Spec,
 };
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
 pub use status::{Exit, Phase, Reason, Status};

@@ -75,6 +75,39 @@ impl FromStr for MountRequest {
     }
 }
 
+impl MountRequest {
+    /// A place in the guest, made plain.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn target(text: &str) -> Result<String> {
+        parse_target(text).map_err(|why| Error::new(format!("bad place '{}': {why}", text.escape_debug())))
+    }
+}
+
+impl FromStr for MountSource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse_source(text)
+    }
+}
+
+/// As it is written, but that a path with a colon in it does not come back.
+impl fmt::Display for MountRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            MountSource::Path(path) => write!(f, "{}", path.display())?,
+            MountSource::Volume(name, below) if is_empty(below) => write!(f, "{name}")?,
+            MountSource::Volume(name, below) => write!(f, "{name}/{}", below.display())?,
+        }
+        write!(f, ":{}", self.target)?;
+        let driver = self.driver.map(|driver| driver.as_str());
+        let options: Vec<&str> = self.read_only.then_some("ro").into_iter().chain(driver).collect();
+        if options.is_empty() { Ok(()) } else { write!(f, ":{}", options.join(",")) }
+    }
+}
+
 fn bad_volume(text: &str) -> String {
     format!("bad volume '{}'", text.escape_debug())
 }

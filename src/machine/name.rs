@@ -9,7 +9,7 @@ use super::text::kept_as_text;
 use crate::error::Error;
 
 macro_rules! names {
-    ($($(#[$meta:meta])* $name:ident, $what:literal;)+) => { $(
+    ($($(#[$meta:meta])* $name:ident, $what:literal, $flaw:path;)+) => { $(
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -25,7 +25,7 @@ macro_rules! names {
         impl FromStr for $name {
             type Err = Error;
             fn from_str(text: &str) -> Result<Self, Error> {
-                match flaw(text) {
+                match $flaw(text) {
                     None => Ok(Self(text.to_owned())),
                     Some(why) => Err(Error::new(format!("bad {} name '{}': {why}", $what, text.escape_debug()))),
                 }
@@ -49,19 +49,43 @@ macro_rules! names {
 }
 
 names! {
-    /// A machine's name: `[a-z0-9][a-z0-9_.-]*`, at most 64 characters.
+    /// A machine's name: `[a-z0-9][a-z0-9_.-]*`, perhaps with `@` and an instance that is formed like a name; at most 64
+    /// characters.
     ///
-    /// Such a name is a directory, a part of a unit name and a host name without being escaped.
-    MachineName, "machine";
+    /// Such a name is a directory and a part of a unit name without being escaped.
+    MachineName, "machine", machine_flaw;
     /// A network's name, formed like a machine's. The bridge behind it may have another one, as an interface's has at
     /// most 15 characters.
-    NetworkName, "network";
+    NetworkName, "network", flaw;
     /// A named volume's name, formed like a machine's.
-    VolumeName, "volume";
+    VolumeName, "volume", flaw;
+}
+
+impl MachineName {
+    /// What stands before the `@` and behind it, if it is an instance of a template.
+    pub fn instance(&self) -> Option<(&str, &str)> {
+        self.0.split_once('@')
+    }
+
+    /// The name as a host may have it: `web@1` is `web-1` there.
+    pub fn as_host(&self) -> String {
+        self.0.replace('@', "-")
+    }
 }
 
 /// The most characters that a name has.
 const MOST: usize = 64;
+
+/// What is wrong with a machine's name, if anything.
+fn machine_flaw(text: &str) -> Option<String> {
+    let Some((template, instance)) = text.split_once('@') else { return flaw(text) };
+    let of = |part: &str| flaw(part).map(|why| why.replacen("it is empty", "it has nothing on one side of '@'", 1));
+    of(template).or_else(|| of(instance)).or_else(|| too_long(text))
+}
+
+fn too_long(text: &str) -> Option<String> {
+    (text.len() > MOST).then(|| format!("it has {} characters, at most {MOST} fit", text.len()))
+}
 
 /// What is wrong with a name, if anything.
 fn flaw(text: &str) -> Option<String> {
@@ -73,7 +97,7 @@ fn flaw(text: &str) -> Option<String> {
     if let Some(c) = text.chars().find(|&c| !allowed(c) && !matches!(c, '_' | '.' | '-')) {
         return Some(format!("'{}' is not one of a-z 0-9 _ . -", c.escape_debug()));
     }
-    (text.len() > MOST).then(|| format!("it has {} characters, at most {MOST} fit", text.len()))
+    too_long(text)
 }
 
 /// A machine's id: 128 random bits, written as 32 hexadecimal digits. Unlike a name it is never used twice.
@@ -182,11 +206,18 @@ mod tests {
             ("a\n", "\\n"),
             ("aé", "'é'"),
             ("a:b", "':'"),
-            ("a@b", "'@'"),
+            ("a@", "side of '@'"),
+            ("@b", "side of '@'"),
+            ("a@b@c", "'@'"),
+            ("a@-b", "begin"),
         ] {
             let error = bad.parse::<MachineName>().expect_err(bad).to_string();
             assert!(error.contains(why), "{bad}: {error}");
         }
+        assert!("a@b".parse::<NetworkName>().is_err() && "a@b".parse::<VolumeName>().is_err());
+        let instance: MachineName = "web-x@1.a".parse().unwrap();
+        assert_eq!((instance.instance(), &*instance.as_host()), (Some(("web-x", "1.a")), "web-x-1.a"));
+        assert!(format!("a@{}", "a".repeat(63)).parse::<MachineName>().is_err());
         assert!("a".repeat(65).parse::<MachineName>().is_err());
         assert!("a".repeat(64).parse::<MachineName>().is_ok());
     }

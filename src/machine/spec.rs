@@ -45,6 +45,9 @@ pub struct Spec {
     /// The content of `initrd` if kraft made it of `rootfs`; none if that is a RAM disk and used in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs_digest: Option<Digest>,
+    /// How what `rootfs` was made into is compressed.
+    #[serde(default, skip_serializing_if = "Compression::is_none")]
+    pub rootfs_compress: Compression,
     /// How long a guest may take to shut down before it is ended, in milliseconds.
     pub stop_timeout_ms: u64,
     /// When it is started again after it ended.
@@ -141,6 +144,7 @@ impl Spec {
             initrd: None,
             rootfs: None,
             rootfs_digest: None,
+            rootfs_compress: Compression::None,
             stop_timeout_ms: 10_000,
             restart: RestartPolicy::No,
             auto_remove: false,
@@ -372,6 +376,27 @@ words! {
         NineP = "9p" | "9pfs",
         /// FUSE over virtio, served by virtiofsd.
         Virtiofs = "virtiofs",
+    }
+}
+
+words! {
+    /// How a root file system that kraft packs is compressed.
+    #[derive(Default)]
+    Compression, "compression" {
+        /// Not at all: quickest to start, and what every kernel reads.
+        #[default]
+        None = "none",
+        /// By gzip.
+        Gzip = "gzip",
+        /// By zstd.
+        Zstd = "zstd",
+    }
+}
+
+impl Compression {
+    /// Nothing is compressed.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
     }
 }
 

@@ -45,7 +45,7 @@ pub fn settle(store: &Store, record: &mut Record) -> Result<Option<Lock>> {
         settle_one(attachment, network.as_ref(), &holders)
             .and_then(|()| settle_mac(attachment, id, index, &holders))
             .with_context(|| format!("cannot put {name} on network {}", attachment.network))?;
-        attachment.ip.host.get_or_insert_with(|| name.to_string());
+        attachment.ip.host.get_or_insert_with(|| name.as_host());
         holders.add(name.as_str(), attachment);
     }
     check_ports(record).with_context(|| format!("cannot create {name}"))?;

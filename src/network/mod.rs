@@ -35,4 +35,4 @@ pub use netlink::Counters;
 pub use networks::Networks;
 pub use orphans::orphans;
 pub use record::{Network, SCHEMA};
-pub use request::Request;
+pub use request::resolve;

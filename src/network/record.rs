@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::machine::{MachineId, NetworkName};
+use crate::machine::{MachineId, NetworkName, is_interface_name};
 
 /// The newest layout of these records that this program reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -79,12 +79,6 @@ pub(super) fn parse(text: &str, path: &Path, name: &NetworkName) -> Result<Netwo
         return Err(Error::new(format!("{}: '{bridge}' is no name of an interface", path.display())));
     }
     Ok(network)
-}
-
-/// Whether the kernel takes this as an interface's name. Dots alone would be a way to another file below /proc/sys.
-pub(super) fn is_interface_name(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%' | '"' | '\\');
-    (1..=15).contains(&text.len()) && text.chars().all(fits) && text != "." && text != ".."
 }
 
 #[cfg(test)]

@@ -1,239 +1,48 @@
-//! What a person types behind `--network`:
-//! `[bridge:]NAME[:ip[/mask][:gw[:dns0[:dns1[:host[:domain]]]]]]`. An IPv6 address stands in brackets, and a field may be
-//! empty.
-
-use std::net::IpAddr;
-use std::str::FromStr;
+//! What was asked for behind `--network`, found on this host.
 
 use ipnet::IpNet;
 
 use super::bridge;
 use super::networks::Networks;
-use super::record::is_interface_name;
 use crate::error::{Error, Result};
-use crate::machine::{Attachment, IpConfig, Mac, NetworkName};
+use crate::machine::{Attachment, IpConfig, NetworkName, NetworkRequest};
 
-/// An interface on a network, as it was asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Request {
-    /// It was asked for by `bridge:`: a bridge of the host's may be meant.
-    pub bridge: bool,
-    /// The network's name, or the bridge's.
-    pub name: String,
-    /// Its address, if it is not left to us, and the prefix if one was given.
-    pub address: Option<(IpAddr, Option<u8>)>,
-    /// The gateway, if it is not the network's own.
-    pub gateway: Option<IpAddr>,
-    /// Name servers.
-    pub dns: Vec<IpAddr>,
-    /// The guest's host name, if it is not the machine's name.
-    pub host: Option<String>,
-    /// The guest's domain.
-    pub domain: Option<String>,
-    /// Its MAC, if it is not left to us.
-    pub mac: Option<Mac>,
-}
-
-impl FromStr for Request {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: String| Error::new(format!("bad network '{}': {why}", text.escape_debug()));
-        let mut fields = split(text).ok_or_else(|| bad("a bracket is not closed".into()))?.into_iter();
-        let mut request = Self::default();
-        let mut name = fields.next().unwrap_or_default();
-        if name == "bridge"
-            && let Some(next) = fields.next()
-        {
-            request.bridge = true;
-            name = next;
-        }
-        let known = if request.bridge { is_interface_name(name) } else { false };
-        if !known && let Err(error) = name.parse::<NetworkName>() {
-            return Err(bad(error.to_string()));
-        }
-        request.name = name.to_owned();
-        let mut field = || fields.next().filter(|field| !field.is_empty());
-        request.address = field().map(address_and_prefix).transpose().map_err(bad)?;
-        request.gateway = field().map(address).transpose().map_err(bad)?;
-        for _ in 0..2 {
-            request.dns.extend(field().map(address).transpose().map_err(bad)?);
-        }
-        request.host = field().map(|host| host_name(host, 64)).transpose().map_err(bad)?;
-        request.domain = field().map(|domain| host_name(domain, 253)).transpose().map_err(bad)?;
-        match fields.next() {
-            None => Ok(request),
-            Some(more) => Err(bad(format!("'{}' is one field too many", more.escape_debug()))),
-        }
-    }
-}
-
-impl Request {
-    /// Finds the network, and says what is to be settled when the machine is created.
-    ///
-    /// # Errors
-    /// When there is no such network or bridge, or an address has no subnet to be in.
-    pub fn resolve(self, networks: &Networks) -> Result<Attachment> {
-        networks.check_scope()?;
-        let ours = self.name.parse::<NetworkName>().ok().filter(|name| networks.has(name));
-        let network = match (&ours, self.bridge) {
-            (Some(name), _) => Some(networks.read(name)?),
-            (None, true) => None,
-            (None, false) => return Err(networks.no_such(&self.name)),
-        };
-        if network.is_none() {
-            bridge::check_foreign(&self.name, &networks.mark())?;
-        }
-        let mut ip = IpConfig {
-            gateways: self.gateway.into_iter().collect(),
-            dns: self.dns,
-            host: self.host,
-            domain: self.domain,
-            ..IpConfig::default()
-        };
-        if let Some((address, prefix)) = self.address {
-            let subnet = network.as_ref().and_then(|n| n.subnets().find(|s| s.addr().is_ipv4() == address.is_ipv4()));
-            let prefix = prefix.or(subnet.map(|subnet| subnet.prefix_len())).ok_or_else(|| {
-                let why = match network {
-                    Some(_) => "the network has no subnet of that family",
-                    None => "on a bridge that is not kraft's it needs a mask, as in 192.0.2.7/24",
-                };
-                Error::new(format!("bad address {address} on {}: {why}", self.name))
-            })?;
-            match IpNet::new(address, prefix) {
-                Ok(IpNet::V4(net)) => ip.ipv4 = Some(net),
-                Ok(IpNet::V6(net)) => ip.ipv6 = Some(net),
-                Err(_) => return Err(Error::new(format!("bad address {address}/{prefix}: no such prefix"))),
-            }
-        }
-        Ok(Attachment { network: self.name, foreign: network.is_none(), mac: self.mac, ip })
-    }
-}
-
-/// The fields between colons, but not those in brackets.
-fn split(text: &str) -> Option<Vec<&str>> {
-    let (mut fields, mut start, mut inside) = (Vec::new(), 0, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            '[' if !inside => inside = true,
-            ']' if inside => inside = false,
-            ':' if !inside => {
-                fields.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    fields.push(&text[start..]);
-    (!inside).then_some(fields)
-}
-
-/// `10.0.0.2`, `[fd00::2]`.
-fn address(text: &str) -> std::result::Result<IpAddr, String> {
-    let ip = match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
-        None => text.parse().map(IpAddr::V4).ok(),
+/// Finds the network, and says what is to be settled when the machine is created.
+///
+/// # Errors
+/// When there is no such network or bridge, or an address has no subnet to be in.
+pub fn resolve(request: NetworkRequest, networks: &Networks) -> Result<Attachment> {
+    networks.check_scope()?;
+    let ours = request.name.parse::<NetworkName>().ok().filter(|name| networks.has(name));
+    let network = match (&ours, request.bridge) {
+        (Some(name), _) => Some(networks.read(name)?),
+        (None, true) => None,
+        (None, false) => return Err(networks.no_such(&request.name)),
     };
-    ip.ok_or_else(|| format!("'{}' is not an IP address", text.escape_debug()))
-}
-
-/// `10.0.0.2`, `10.0.0.2/24`, `10.0.0.2/255.255.255.0`, `[fd00::2]/64`, `[fd00::2/64]`.
-fn address_and_prefix(text: &str) -> std::result::Result<(IpAddr, Option<u8>), String> {
-    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).filter(|text| text.contains('/'));
-    let text = inner.map_or(text.to_owned(), |inner| format!("[{}", inner.replacen('/', "]/", 1)));
-    let Some((ip, mask)) = text.split_once('/') else { return address(&text).map(|ip| (ip, None)) };
-    let ip = address(ip)?;
-    let most = if ip.is_ipv4() { 32 } else { 128 };
-    let number = mask.parse::<u8>().ok().filter(|prefix| *prefix <= most && !mask.starts_with('+'));
-    let dotted = || mask.parse().ok().filter(|_| ip.is_ipv4()).and_then(|mask| ipnet::ip_mask_to_prefix(mask).ok());
-    match number.or_else(dotted) {
-        Some(prefix) => Ok((ip, Some(prefix))),
-        None => Err(format!("'{}' is not a mask", mask.escape_debug())),
+    if network.is_none() {
+        bridge::check_foreign(&request.name, &networks.mark())?;
     }
-}
-
-/// A name that may stand on a kernel's command line.
-fn host_name(text: &str, most: usize) -> std::result::Result<String, String> {
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if begins && text.len() <= most && text.chars().all(ok) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("'{}' is no host name", text.escape_debug()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn read(text: &str) -> Request {
-        text.parse().unwrap()
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn what_is_typed_is_read() {
-        let name = |name: &str| Request { name: name.into(), ..Request::default() };
-        assert_eq!(read("web"), name("web"));
-        assert_eq!(read("bridge"), name("bridge"));
-        assert_eq!(read("bridge:br0"), Request { bridge: true, ..name("br0") });
-        assert_eq!(read("bridge:BR+0"), Request { bridge: true, ..name("BR+0") });
-        assert_eq!(read("web:10.0.0.2"), Request { address: Some((ip("10.0.0.2"), None)), ..name("web") });
-        for text in ["web:10.0.0.2/24", "web:10.0.0.2/255.255.255.0"] {
-            assert_eq!(read(text), Request { address: Some((ip("10.0.0.2"), Some(24))), ..name("web") });
-        }
-        for text in ["web:[fd00::2]/64", "web:[fd00::2/64]"] {
-            assert_eq!(read(text), Request { address: Some((ip("fd00::2"), Some(64))), ..name("web") });
-        }
-        let all = Request {
-            bridge: true,
-            address: Some((ip("10.0.0.2"), Some(24))),
-            gateway: Some(ip("10.0.0.1")),
-            dns: vec![ip("1.1.1.1"), ip("2606:4700::1111")],
-            host: Some("www".into()),
-            domain: Some("example.org".into()),
-            ..name("web")
-        };
-        assert_eq!(read("bridge:web:10.0.0.2/24:10.0.0.1:1.1.1.1:[2606:4700::1111]:www:example.org"), all);
-        assert_eq!(read("web::::::::".trim_end_matches("::")), name("web"));
-        assert_eq!(read("web:::::www"), Request { host: Some("www".into()), ..name("web") });
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (text, why) in [
-            ("", "bad network name ''"),
-            ("..", "bad network name '..'"),
-            ("../x", "bad network name '../x'"),
-            ("a,b", "bad network name 'a,b'"),
-            ("a b", "bad network name 'a b'"),
-            ("bridge:../x", "bad network name '../x'"),
-            ("bridge:", "bad network name ''"),
-            ("web:10.0.0.2/33", "'33' is not a mask"),
-            ("web:10.0.0.2/255.0.255.0", "'255.0.255.0' is not a mask"),
-            ("web:10.0.0", "'10.0.0' is not an IP address"),
-            ("web:fd00::2", "'fd00' is not an IP address"),
-            ("web:[fd00::2", "a bracket is not closed"),
-            ("web::10.0.0.1/24", "'10.0.0.1/24' is not an IP address"),
-            ("web:::::a\"b", "'a\\\"b' is no host name"),
-            ("web::::::d:e", "'e' is one field too many"),
-        ] {
-            let error = text.parse::<Request>().expect_err(text).to_string();
-            assert!(error.contains(why), "{text}: {error}");
-        }
-        assert!("a".repeat(300).parse::<Request>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in "(bridge:)?[a-z:.\\[\\]/0-9, \"\\n]{0,40}") {
-            if let Ok(request) = text.parse::<Request>() {
-                prop_assert!(!request.name.contains(['/', '\n', ' ', '"']) && request.name != "..");
-            }
+    let mut ip = IpConfig {
+        gateways: request.gateways,
+        dns: request.dns,
+        host: request.host,
+        domain: request.domain,
+        ..IpConfig::default()
+    };
+    for (address, prefix) in request.addresses {
+        let subnet = network.as_ref().and_then(|n| n.subnets().find(|s| s.addr().is_ipv4() == address.is_ipv4()));
+        let prefix = prefix.or(subnet.map(|subnet| subnet.prefix_len())).ok_or_else(|| {
+            let why = match network {
+                Some(_) => "the network has no subnet of that family",
+                None => "on a bridge that is not kraft's it needs a mask, as in 192.0.2.7/24",
+            };
+            Error::new(format!("bad address {address} on {}: {why}", request.name))
+        })?;
+        match IpNet::new(address, prefix) {
+            Ok(IpNet::V4(net)) => ip.ipv4 = Some(net),
+            Ok(IpNet::V6(net)) => ip.ipv6 = Some(net),
+            Err(_) => return Err(Error::new(format!("bad address {address}/{prefix}: no such prefix"))),
         }
     }
+    Ok(Attachment { network: request.name, foreign: network.is_none(), mac: request.mac, ip })
 }

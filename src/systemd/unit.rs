@@ -101,7 +101,8 @@ pub fn check_slice(typed: &str) -> Result<()> {
 }
 
 fn escape(name: &str) -> String {
-    name.replace('-', "\\x2d")
+    // No slice is an instance of a template.
+    name.replace('-', "\\x2d").replace('@', "\\x40")
 }
 
 /// Where a unit is on the bus.

@@ -67,7 +67,7 @@ fn text(record: &Record, ips: &[&IpConfig]) -> String {
 }
 
 fn lines(record: &Record, ip: &IpConfig) -> Vec<String> {
-    let mut names = vec![record.spec.name.to_string()];
+    let mut names = vec![record.spec.name.as_host()];
     names.extend(ip.host.clone().filter(|host| *host != names[0]));
     if let Some(domain) = &ip.domain {
         let full: Vec<String> = names.iter().map(|name| format!("{name}.{domain}")).collect();

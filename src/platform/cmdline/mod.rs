@@ -95,7 +95,7 @@ impl<'a> Told<'a> {
             .map(|attachment| Interface { ip: Cow::Borrowed(&attachment.ip), need: Need::Must })
             .collect();
         if interfaces.is_empty() && !spec.ports.is_empty() {
-            let ip = IpConfig { host: Some(spec.name.to_string()), ..Nic::user_ip() };
+            let ip = IpConfig { host: Some(spec.name.as_host()), ..Nic::user_ip() };
             interfaces.push(Interface { ip: Cow::Owned(ip), need: Need::May });
         }
         let mounted = |(index, mount): (usize, &'a crate::machine::Mount)| Mounted {

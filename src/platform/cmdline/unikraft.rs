@@ -280,7 +280,7 @@ impl Writer<'_> {
                     .with_hint("behind any argument for the kernel it is the application's"));
             }
         }
-        let named = (loader == Loader::Nameless).then(|| spec.name.to_string());
+        let named = (loader == Loader::Nameless).then(|| spec.name.as_host());
         let mut words = self.words;
         // What is added is read in front of a separator alone; what was typed may be meant for the application.
         if adds || (!typed.is_empty() && !spec.app_args.is_empty()) {

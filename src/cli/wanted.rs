@@ -1,0 +1,192 @@
+//! What is asked of a machine, by whatever: the command line or a file. [`Wanted::settle`] looks at the host and says what
+//! that amounts to, changing nothing; [`Settled::make`] makes what a machine has of its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::app::App;
+use super::held::{HeldParts, Volumes};
+use super::names;
+use crate::error::{Error, Result};
+use crate::image;
+use crate::image::rootfs;
+use crate::machine::{
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, MachineName, MachineType, Manager, MountRequest,
+    NetworkRequest, Platform, Port, Record, RestartPolicy, Spec,
+};
+use crate::network::{self, Networks};
+use crate::paths;
+use crate::store::Store;
+use crate::systemd;
+use crate::volume::Missing;
+
+/// A machine as it was asked for. Relative paths are relative to the working directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its name; made up if there is none.
+    pub(crate) name: Option<MachineName>,
+    pub(crate) kernel: PathBuf,
+    pub(crate) kernel_args: Vec<String>,
+    pub(crate) app_args: Vec<String>,
+    pub(crate) platform: Platform,
+    /// The kernel's if `None`.
+    pub(crate) arch: Option<Arch>,
+    pub(crate) memory: Bytes,
+    pub(crate) cpus: u32,
+    pub(crate) accel: Accel,
+    pub(crate) machine_type: Option<MachineType>,
+    /// The kernel's own if `None`.
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) rootfs: Option<PathBuf>,
+    pub(crate) rootfs_compress: Compression,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) networks: Vec<NetworkRequest>,
+    pub(crate) volumes: Vec<MountRequest>,
+    /// What becomes of directories that volumes name and that are not there.
+    pub(crate) missing: Missing,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) restart: RestartPolicy,
+    pub(crate) auto_remove: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `KEY=VALUE`, as for `--property`.
+    pub(crate) properties: Vec<String>,
+    pub(crate) slice: Option<String>,
+}
+
+impl Wanted {
+    /// What `run` takes when only a kernel is given.
+    pub(crate) const MEMORY: Bytes = Bytes(64 * Bytes::MIB);
+    /// The same for the time to shut down.
+    pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A machine of which only the kernel is given.
+    pub(crate) fn new(kernel: PathBuf) -> Self {
+        Self {
+            name: None,
+            kernel,
+            kernel_args: Vec::new(),
+            app_args: Vec::new(),
+            platform: Platform::Qemu,
+            arch: None,
+            memory: Self::MEMORY,
+            cpus: 1,
+            accel: Accel::Auto,
+            machine_type: None,
+            dialect: None,
+            env: BTreeMap::new(),
+            rootfs: None,
+            rootfs_compress: Compression::None,
+            ports: Vec::new(),
+            networks: Vec::new(),
+            volumes: Vec::new(),
+            missing: Missing::Refuse,
+            stop_timeout: Self::STOP_TIMEOUT,
+            restart: RestartPolicy::No,
+            auto_remove: false,
+            labels: BTreeMap::new(),
+            properties: Vec::new(),
+            slice: None,
+        }
+    }
+
+    /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
+    pub(crate) fn settle(self, app: &App) -> Result<Settled> {
+        let networks = attachments(app, self.networks)?;
+        let kernel = image::kernel::inspect(&self.kernel, self.arch)?;
+        let rootfs = self.rootfs.as_deref().map(paths::absolute).transpose()?;
+        let source = self.rootfs.as_deref().map(|source| {
+            let epoch = paths::environment_variable("SOURCE_DATE_EPOCH");
+            let epoch = epoch.map(|epoch| epoch.to_string_lossy().into_owned());
+            let compression = self.rootfs_compress;
+            rootfs::Wanted { source, compression, kernel: kernel.kind, epoch }.check()
+        });
+        let source = source.transpose()?;
+        systemd::check_properties(&self.properties)?;
+        if let Some(slice) = &self.slice {
+            systemd::check_slice(slice)?;
+        }
+        let spec = Spec {
+            name: match self.name {
+                Some(name) => name,
+                None => names::made_up()?,
+            },
+            platform: self.platform,
+            arch: kernel.arch,
+            kernel: kernel.record(paths::absolute(&self.kernel)?, self.dialect),
+            kernel_args: self.kernel_args,
+            app_args: self.app_args,
+            env: self.env,
+            memory: self.memory,
+            cpus: self.cpus,
+            accel: self.accel,
+            machine_type: self.machine_type,
+            // That of what is made into one is known when it is.
+            initrd: rootfs.clone(),
+            rootfs,
+            rootfs_digest: None,
+            rootfs_compress: self.rootfs_compress,
+            stop_timeout_ms: u64::try_from(self.stop_timeout.as_millis()).unwrap_or(u64::MAX),
+            restart: self.restart,
+            auto_remove: self.auto_remove,
+            properties: self.properties,
+            slice: self.slice,
+            labels: self.labels,
+            ports: self.ports,
+            networks,
+            volumes: super::held::mounts(app, self.volumes)?,
+        };
+        if spec.auto_remove && spec.restart != RestartPolicy::No {
+            return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
+        }
+        spec.validate()?;
+        Ok(Settled { spec, missing: self.missing, rootfs: source })
+    }
+
+    /// The record that the machine is to have. Everything is checked and settled before anything is made: volumes that
+    /// are missing, what its root file system becomes.
+    pub(crate) fn into_record(self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
+        let settled = self.settle(app)?;
+        app.store.check_free(&settled.spec.name)?;
+        settled.make(app, manager)
+    }
+}
+
+/// A machine that can be. Its addresses and what its root file system becomes are not known yet.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) spec: Spec,
+    missing: Missing,
+    rootfs: Option<rootfs::Source>,
+}
+
+impl Settled {
+    /// Makes the volumes that are missing and the root file system.
+    pub(crate) fn make(self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
+        let Self { mut spec, missing, rootfs } = self;
+        let volumes = Volumes::hold(app, &spec, missing)?;
+        let made = rootfs.map_or(Ok(None), |source| source.prepare(&app.store))?;
+        let rootfs = made.map(|(digest, cache)| {
+            spec.initrd = Some(app.store.own_rootfs(&spec.name));
+            spec.rootfs_digest = Some(digest);
+            cache
+        });
+        Ok(NewMachine { record: Store::new_record(spec, manager)?, held: HeldParts::new(volumes, rootfs) })
+    }
+}
+
+/// A machine that is about to be created.
+#[derive(Debug)]
+pub(crate) struct NewMachine<'a> {
+    pub(crate) record: Record,
+    pub(crate) held: HeldParts<'a>,
+}
+
+fn attachments(app: &App, asked: Vec<NetworkRequest>) -> Result<Vec<Attachment>> {
+    if asked.len() > network::MOST {
+        return Err(Error::new(format!("a machine is on at most {} networks", network::MOST)));
+    }
+    let networks = Networks::new(app.store.paths());
+    asked.into_iter().map(|request| network::resolve(request, &networks)).collect()
+}
