@@ -1,5 +1,7 @@
 //! Where our own log lines go: a person's terminal, or the journal with the machine's fields.
 
+pub mod message;
+
 use std::io::Write as _;
 
 use log::{LevelFilter, Log, Metadata, Record};

@@ -30,7 +30,8 @@ pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> O
     let record = app.store.read(&args.name);
     match &record {
         Ok(record) if record.manager == Manager::Systemd => {
-            logging::to_journal(level, record.spec.name.as_str(), &record.id.to_string());
+            // The journal has room for what a person at a terminal would not want to read.
+            logging::to_journal(level.max(log::LevelFilter::Info), record.spec.name.as_str(), &record.id.to_string());
         }
         _ => logging::to_stderr(level),
     }

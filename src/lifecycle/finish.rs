@@ -1,9 +1,10 @@
 //! How an end is recorded: the exit where it survives a reboot, the status, the event; and whether a restart follows.
 
 use crate::error::Result;
-use crate::machine::{Exit, Phase, Record, RestartPolicy, Status};
+use crate::machine::{Exit, Manager, Phase, Record, RestartPolicy, Status};
 use crate::store::Store;
 
+use super::announce::announce;
 use super::events::{EventKind, EventLog};
 
 /// What follows an end.
@@ -22,6 +23,10 @@ pub enum Verdict {
 pub fn finish(store: &Store, record: &Record, status: &mut Status, exit: Exit) -> Result<Verdict> {
     let restarts = RestartPolicy::count_after(status.restarts, status.ran_until(exit.at));
     let verdict = if record.spec.restart.wants(&exit, restarts) { Verdict::Restart } else { Verdict::Final };
+    // Without systemd nobody reads the lines, or a person does who is told by the exit code.
+    if record.manager == Manager::Systemd {
+        announce(record, &exit, verdict);
+    }
     record_end(store, record, status, exit, verdict).map(|()| verdict)
 }
 

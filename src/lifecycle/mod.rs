@@ -1,6 +1,7 @@
 //! The sequences that every manager and the runner share: how a start begins, how an end is recorded, how a runner that
 //! died without a word is swept, and how a guest is brought to its end.
 
+mod announce;
 mod attach;
 mod begin;
 mod events;

@@ -4,6 +4,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use log::Level;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::complaints::Complaints;
@@ -14,6 +15,7 @@ use super::oom::oom_kills;
 use super::wait::timeout;
 use crate::error::{Context as _, Result};
 use crate::lifecycle::{self, Attached, EventKind, EventLog, Step, Stopping};
+use crate::logging::message;
 use crate::machine::{Exit, Manager, Phase, Reason, Record, Status};
 use crate::platform::{self, Ask, Guest, GuestEvent, Launch, Output, Vmm};
 use crate::signals::Signals;
@@ -189,10 +191,11 @@ impl Supervisor<'_> {
         self.write_status()?;
         self.notifier.ready(&self.running_text());
         EventLog::of(self.store).append(EventKind::Start, self.record, None);
-        match &description.note {
-            Some(note) => log::warn!("{}: {note}; its instructions are translated", self.record.spec.name),
-            None => log::debug!("{}: the guest runs", self.record.spec.name),
+        if let Some(note) = &description.note {
+            log::warn!(MESSAGE_ID = message::TRANSLATED;
+                "{}: {note}; its instructions are translated", self.record.spec.name);
         }
+        log::info!(MESSAGE_ID = message::STARTED; "{}: the guest runs", self.record.spec.name);
         Ok(())
     }
 
@@ -222,7 +225,8 @@ impl Supervisor<'_> {
             GuestEvent::Broken(why) => why.clone(),
             _ => "the guest panicked".to_owned(),
         };
-        log::error!("{}: {text}", self.record.spec.name);
+        // In the journal its end is a line of its own, which says the same.
+        log::log!(self.level(Level::Debug, Level::Error), "{}: {text}", self.record.spec.name);
         self.notifier.status(&text);
         self.end_vmm(life)
     }
@@ -271,7 +275,8 @@ impl Supervisor<'_> {
         let now = Instant::now();
         if let Some(step) = life.stopping.as_mut().and_then(|stopping| stopping.advance(now)) {
             if step == Step::Quit {
-                log::info!("{}: the guest did not shut down in time and is ended", self.record.spec.name);
+                log::log!(self.level(Level::Warn, Level::Info), MESSAGE_ID = message::STOP_TIMED_OUT;
+                    "{}: the guest did not shut down in time and is ended", self.record.spec.name);
             }
             take_step(life, step)?;
         }
@@ -321,6 +326,14 @@ impl Supervisor<'_> {
                 Ok(())
             }
             result => result,
+        }
+    }
+
+    /// How loud a line is in the journal, and how loud in front of a person.
+    fn level(&self, journal: Level, terminal: Level) -> Level {
+        match self.record.manager {
+            Manager::Systemd => journal,
+            Manager::Local => terminal,
         }
     }
 
