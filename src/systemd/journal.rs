@@ -57,14 +57,18 @@ pub(super) fn arguments(record: &Record, scope: Scope, query: &LogQuery, part: P
         Part::Last(lines) => arguments.extend(["--reverse".to_owned(), format!("--lines={lines}")]),
         Part::Behind(cursor) => arguments.extend(["--lines=all".to_owned(), format!("--after-cursor={cursor}")]),
     }
-    let since = match scope {
-        Scope::System => query.since,
-        Scope::User => Some(query.since.map_or(record.created, |since| since.max(record.created))),
+    let (since, until) = match scope {
+        Scope::System => (query.since, query.until),
+        Scope::User => (
+            Some(query.since.map_or(record.created, |since| since.max(record.created))),
+            // What ends before it begins is an error to journalctl; here it is nothing.
+            query.until.map(|until| until.max(record.created)),
+        ),
     };
     if !matches!(part, Part::Behind(_)) {
         arguments.extend(since.map(|at| format!("--since=@{}", seconds(at))));
     }
-    arguments.extend(query.until.map(|at| format!("--until=@{}", seconds(at))));
+    arguments.extend(until.map(|at| format!("--until=@{}", seconds(at))));
     // The console is what the runner's standard output gets; its own words come by the native protocol.
     arguments.push(STDOUT.into());
     match scope {
