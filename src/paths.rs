@@ -123,6 +123,15 @@ impl Paths {
         })
     }
 
+    /// The directories of the person who called us by sudo, and that person's name. They are the usual ones: sudo keeps no
+    /// variables that say otherwise.
+    pub fn of_sudoer() -> Option<(String, Self)> {
+        let uid = std::env::var("SUDO_UID").ok()?.parse().ok().filter(|uid| *uid != 0)?;
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()??;
+        let (state, runtime) = (user.dir.join(".local/state/kraft"), format!("/run/user/{uid}/kraft").into());
+        Some((user.name, Self { scope: Scope::User, state, runtime, overridden: false }))
+    }
+
     /// What a process started on our behalf needs in its environment to find the same directories. A user's depend on
     /// variables that the user manager need not have from the shell.
     pub fn environment(&self) -> Vec<(String, PathBuf)> {

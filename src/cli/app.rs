@@ -1,5 +1,6 @@
 //! What every verb needs: the store, and the service that a machine's manager calls for.
 
+use super::elsewhere;
 use crate::error::{Kind, Result};
 use crate::local::LocalService;
 use crate::machine::{MachineName, MachineService, Manager, Selector};
@@ -65,15 +66,9 @@ impl App {
             Err(error) if error.kind() == Kind::NoSuchMachine => error,
             result => return result,
         };
-        let other = match self.scope {
-            Scope::System => Scope::User,
-            Scope::User => Scope::System,
-        };
-        // Looking at somebody else's machines may well be forbidden: then there is nothing to hint at.
-        let elsewhere = Paths::find(other).and_then(|paths| Store::new(paths).resolve(selector));
-        Err(match elsewhere {
-            Ok(name) => error.with_hint(format!("there is a machine {name} in the {other} scope: `kraft --{other}`")),
-            Err(_) => error,
+        Err(match elsewhere::has(self, selector) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
         })
     }
 }

@@ -214,16 +214,12 @@ fn manager(version: Result<String>) -> Check {
 }
 
 fn linger() -> Check {
-    let user = match nix::unistd::User::from_uid(nix::unistd::geteuid()) {
-        Ok(Some(user)) => user.name,
-        Ok(None) | Err(_) => {
-            return Check::warn("linger", "this account has no name", "use an account of the user database");
+    match super::linger::linger() {
+        None => Check::warn("linger", "this account has no name", "use an account of the user database"),
+        Some((user, true)) => Check::ok("linger", format!("the manager of {user} runs without a login")),
+        Some((user, false)) => {
+            Check::warn("linger", "your machines end when you log out", format!("`loginctl enable-linger {user}`"))
         }
-    };
-    if Path::new(paths::LINGER).join(&user).exists() {
-        Check::ok("linger", format!("the manager of {user} runs without a login"))
-    } else {
-        Check::warn("linger", "your machines end when you log out", format!("`loginctl enable-linger {user}`"))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::app::App;
+use super::elsewhere;
 use super::filter::Filter;
 use super::output::{self, Format};
 use crate::error::Result;
@@ -128,7 +129,13 @@ fn list(app: &App, args: &PsArgs) -> Result<()> {
         return output::write(&views.iter().map(|view| format!("{}\n", view.name)).collect::<String>());
     }
     match args.output {
-        Format::Table => output::write(&table(&views, args)),
+        Format::Table => {
+            output::write(&table(&views, args))?;
+            if args.filter.is_empty() {
+                elsewhere::note(app);
+            }
+            Ok(())
+        }
         format => output::value(format, &views.iter().map(Row::from).collect::<Vec<_>>()),
     }
 }

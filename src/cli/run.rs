@@ -10,7 +10,7 @@ use super::follow::{self, End};
 use super::held::HeldParts;
 use super::spec_args::SpecArgs;
 use super::wanted::NewMachine;
-use super::{Outcome, output};
+use super::{Outcome, linger, output};
 use crate::error::{Error, Result};
 use crate::lifecycle::{self, EventKind, EventLog};
 use crate::machine::{MachineName, MachineService, Manager, Record};
@@ -69,6 +69,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     if detach {
         service.create_and_start(record)?;
         held.keep();
+        linger::note(app, manager, &name);
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }

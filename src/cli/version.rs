@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::app::App;
 use super::output::{self, Format};
+use crate::paths::Scope;
 
 /// Show the version
 #[derive(Debug, Args)]
@@ -26,7 +27,16 @@ pub(crate) fn version(app: &App, args: &VersionArgs) -> Outcome {
     let version =
         Version { version: env!("CARGO_PKG_VERSION"), arch: std::env::consts::ARCH, scope: app.scope.to_string() };
     output::done(match args.output {
-        Format::Table => output::line(format_args!("kraft {} ({})", version.version, version.arch)),
+        Format::Table => {
+            let whose = match app.scope {
+                Scope::System => "the system's machines; `--user` for your own",
+                Scope::User => "your own machines; `--system` for the system's",
+            };
+            output::line(format_args!(
+                "kraft {} ({})\nscope: {} ({whose})",
+                version.version, version.arch, version.scope
+            ))
+        }
         format => output::value(format, &version),
     })
 }
