@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::keeper::{Keeper, under_both};
+use crate::keeper::{Keeper, everywhere};
 use crate::lab::{Lab, guest};
 use crate::wire::{free_ports, get, loopback};
 
-under_both! {
+everywhere! {
     unikraft_is_told_of_everything,
     old_unikraft_is_told_in_its_own_words,
     what_a_plain_kernel_would_not_read_is_refused,
@@ -28,7 +28,7 @@ fn unikraft_is_told_of_everything(keeper: Keeper) {
     let publish = format!("127.0.0.1:{port}:80");
     let options = ["-p", &publish, "-e", "GREETING=it's \"two\" words\\", "-e", "LIST=[1]", "-e", "PLAIN=a b"];
     let words = ["debug.x=1", "--", "/app", "two words"];
-    lab.start_guest("net-unikraft", "web", keeper == Keeper::Systemd, &options, &words).ok();
+    lab.start_guest("net-unikraft", "web", keeper.has_units(), &options, &words).ok();
     let name = lab.name("web");
     assert_eq!(
         line(&lab, "web"),
@@ -45,7 +45,7 @@ fn unikraft_is_told_of_everything(keeper: Keeper) {
 
 fn old_unikraft_is_told_in_its_own_words(keeper: Keeper) {
     let lab = keeper.lab("old");
-    let systemd = keeper == Keeper::Systemd;
+    let systemd = keeper.has_units();
     let [port] = free_ports();
     let publish = format!("127.0.0.1:{port}:80");
     lab.start_guest("net-unikraft-old", "web", systemd, &["-p", &publish], &[]).ok();
@@ -65,7 +65,7 @@ fn old_unikraft_is_told_in_its_own_words(keeper: Keeper) {
 
 fn what_a_plain_kernel_would_not_read_is_refused(keeper: Keeper) {
     let lab = keeper.lab("plain");
-    let systemd = keeper == Keeper::Systemd;
+    let systemd = keeper.has_units();
     let (error, hint) = lab.start_tiny("env", systemd, &["-e", "A=1"], &[]).fails_with_hint(125);
     let wanted = "cannot give an environment to a kernel of dialect plain: nothing is known of how it takes that";
     assert_eq!(error, format!("cannot create {}: {wanted}", lab.name("env")));

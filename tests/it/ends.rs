@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::keeper::{Keeper, under_both};
+use crate::keeper::{Keeper, everywhere};
 use crate::lab::{DEADLINE, Lab, Who, guest, kill, process_ends, until_change};
 use crate::talk::Talk;
 
-under_both! {
+everywhere! {
     guests_say_how_they_ended,
     a_vmm_that_is_killed,
     a_runner_that_is_killed,
@@ -63,7 +63,7 @@ fn guests_say_how_they_ended(keeper: Keeper) {
         ("crash", "tiny32", "exit=42", "errored", 134, "crash"),
     ] {
         // It has run, however short: that is a success.
-        lab.start_guest(kernel, short, keeper == Keeper::Systemd, &[], &[words]).ok();
+        lab.start_guest(kernel, short, keeper.has_units(), &[], &[words]).ok();
         ends_as(&lab, short, state, code, reason);
         let recorded = lab.inspect(short);
         let kind = if kernel == "tiny32" { "unikraft" } else { "pvh" };
@@ -155,7 +155,7 @@ fn so_many_restarts_and_no_more(keeper: Keeper) {
     assert_eq!(lab.events("web", "start").len(), 3);
     // A start on request is never refused, and has as many restarts again.
     match keeper {
-        Keeper::Systemd => {
+        Keeper::Systemd | Keeper::User => {
             assert_eq!(lab.property("web", "Result"), "exit-code");
             lab.systemctl(["start", &lab.unit("web")]).ok();
         }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::keeper::{Keeper, under_both};
+use crate::keeper::{Keeper, everywhere};
 use crate::lab::{Lab, guest, kraft, until_change};
 use crate::talk::Talk;
 
-under_both! {
+everywhere! {
     logs_are_cut_as_asked,
     a_log_is_followed_over_restarts_to_the_removal,
     lines_of_several_machines_have_their_names,
@@ -254,7 +254,7 @@ fn a_wait_ends_with_the_machine(keeper: Keeper) {
     assert_eq!(lab.kraft(["wait", "--quiet", &name]).code, 5);
     let new = lab.name("new");
     let mut args = vec!["create", "--name", &new];
-    if keeper == Keeper::Systemd {
+    if keeper.has_units() {
         args.push("--systemd");
     }
     lab.kraft(args.into_iter().chain([guest("tiny").as_str()])).ok();

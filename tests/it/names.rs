@@ -36,7 +36,7 @@ impl<'a> Net<'a> {
     fn start(&self, keeper: Keeper, short: &str, options: &[&str], words: &[&str]) -> Said {
         let options: Vec<&str> = ["--network", &self.name].into_iter().chain(options.iter().copied()).collect();
         let words: Vec<&str> = std::iter::once("--").chain(words.iter().copied()).collect();
-        self.lab.start_guest("net-unikraft", short, keeper == Keeper::Systemd, &options, &words)
+        self.lab.start_guest("net-unikraft", short, keeper.has_units(), &options, &words)
     }
 
     /// Waits until a name has as many addresses as that.
@@ -120,7 +120,7 @@ fn names_outlive_the_unit() {
 
 fn machines_find_each_other_by_name(keeper: Keeper) {
     let lab = keeper.lab("nm");
-    let net = Net::new(&lab, if keeper == Keeper::Systemd { "10.201.1.1" } else { "10.202.1.1" }, &[]);
+    let net = Net::new(&lab, if keeper.has_units() { "10.201.1.1" } else { "10.202.1.1" }, &[]);
     let [web, db, late, last] = ["web", "db", "late", "last"].map(|short| lab.name(short));
     net.start(keeper, "web", &[], &[]).ok();
     net.start(keeper, "db", &[], &[&format!("fetch={web}")]).ok();
@@ -135,7 +135,7 @@ fn machines_find_each_other_by_name(keeper: Keeper) {
     net.until_known(&web, 0);
     lab.kraft(["start", &web]).ok();
     net.until_known(&web, 1);
-    if keeper == Keeper::Systemd {
+    if keeper.has_units() {
         let unit = format!("kraft:net-{}.service", net.name);
         let all = [&web, &db, &late, &last].map(String::as_str);
         lab.kraft(["stop", "--force"].into_iter().chain(all)).ok();
@@ -148,7 +148,7 @@ fn machines_find_each_other_by_name(keeper: Keeper) {
 
 fn a_killed_server_of_names_comes_back(keeper: Keeper) {
     let lab = keeper.lab("nk");
-    let net = Net::new(&lab, if keeper == Keeper::Systemd { "10.201.2.1" } else { "10.202.2.1" }, &[]);
+    let net = Net::new(&lab, if keeper.has_units() { "10.201.2.1" } else { "10.202.2.1" }, &[]);
     let web = lab.name("web");
     net.start(keeper, "web", &[], &[]).ok();
     net.until_known(&web, 1);
@@ -172,7 +172,7 @@ fn a_killed_server_of_names_comes_back(keeper: Keeper) {
 fn ports_are_published_by_a_network(keeper: Keeper) {
     let lab = keeper.lab("np");
     let (gateway, host, outside) = match keeper {
-        Keeper::Systemd => ("10.201.3.1", "198.51.100.1", "198.51.100.2"),
+        Keeper::Systemd | Keeper::User => ("10.201.3.1", "198.51.100.1", "198.51.100.2"),
         Keeper::Local => ("10.202.3.1", "203.0.113.1", "203.0.113.2"),
     };
     let net = Net::new(&lab, gateway, &[]);
@@ -209,7 +209,7 @@ fn ports_are_published_by_a_network(keeper: Keeper) {
 fn an_internal_network_cannot_leave(keeper: Keeper) {
     let lab = keeper.lab("ni");
     let (gateway, host, outside) = match keeper {
-        Keeper::Systemd => ("10.201.4.1", "192.0.2.1", "192.0.2.2"),
+        Keeper::Systemd | Keeper::User => ("10.201.4.1", "192.0.2.1", "192.0.2.2"),
         Keeper::Local => ("10.202.4.1", "192.0.2.129", "192.0.2.130"),
     };
     let net = Net::new(&lab, gateway, &["--internal"]);

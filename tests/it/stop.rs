@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::keeper::{Keeper, under_both};
+use crate::keeper::{Keeper, everywhere};
 use crate::lab::{Lab, guest, kraft};
 use crate::talk::Talk;
 
-under_both! {
+everywhere! {
     a_guest_is_asked,
     a_guest_that_ignores_the_button_is_ended_in_time,
     a_stop_may_have_a_time_of_its_own,
@@ -107,7 +107,7 @@ fn a_longer_time_than_the_machine_s_own_is_given(keeper: Keeper) {
 fn a_unikraft_kernel_is_not_waited_for(keeper: Keeper) {
     let lab = keeper.lab("buttonless");
     let options = ["--stop-timeout", "1min"];
-    lab.start_guest("tiny32", "web", keeper == Keeper::Systemd, &options, &[]).ok();
+    lab.start_guest("tiny32", "web", keeper.has_units(), &options, &[]).ok();
     let took = timed(|| drop(lab.kraft(["stop", &lab.name("web")]).ok()));
     assert!(took < AT_ONCE, "took {took:?}");
     was_stopped(&lab, "web");

@@ -67,7 +67,7 @@ impl<'a> Linux<'a> {
         let (publish, initrd) = (format!("127.0.0.1:{port}:80"), guest("linux.cpio"));
         let mut all = vec!["-M", "192Mi", "--initrd", &initrd, "-p", &publish];
         all.extend(options);
-        lab.start_guest("linux", short, keeper == Keeper::Systemd, &all, &["console=ttyS0", "quiet"]).ok();
+        lab.start_guest("linux", short, keeper.has_units(), &all, &["console=ttyS0", "quiet"]).ok();
         lab.until_console(short, "guest: ready");
         Self { lab, short, port }
     }
@@ -162,7 +162,7 @@ fn both_sides_see_changes_at_once(keeper: Keeper) {
 fn create(keeper: Keeper, lab: &Lab, short: &str, options: &[&str]) -> Said {
     let (name, tiny) = (lab.name(short), guest("tiny"));
     let mut args = vec!["create", "--dialect", "linux", "--name", &name];
-    args.extend((keeper == Keeper::Systemd).then_some("--systemd"));
+    args.extend(keeper.has_units().then_some("--systemd"));
     args.extend(options);
     args.push(&tiny);
     lab.kraft(args)
@@ -230,9 +230,7 @@ fn twenty_machines_share_one(keeper: Keeper) {
     // All at once: one of them makes the volume.
     std::thread::scope(|scope| {
         for short in &names {
-            scope.spawn(|| {
-                lab.start_tiny(short, keeper == Keeper::Systemd, &["--dialect", "linux", "-v", &at], &[]).ok()
-            });
+            scope.spawn(|| lab.start_tiny(short, keeper.has_units(), &["--dialect", "linux", "-v", &at], &[]).ok());
         }
     });
     let shown: Value = serde_json::from_str(&volume(&lab, ["inspect", &name]).ok()).unwrap();
@@ -262,7 +260,7 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
     let lab = keeper.lab("vfs");
     if !Path::new("/usr/libexec/virtiofsd").exists() && Path::new("/usr/lib/qemu/virtiofsd").exists() {
         let at = Dir::new(&lab, "dir").volume("/w:virtiofs");
-        let systemd = keeper == Keeper::Systemd;
+        let systemd = keeper.has_units();
         let (error, hint) =
             lab.start_tiny("m", systemd, &["--dialect", "linux", "-v", &at, "--mkdir"], &[]).fails_with_hint(126);
         assert!(error.ends_with(": virtiofsd is not installed") && hint.contains("leave out"), "{error} {hint}");

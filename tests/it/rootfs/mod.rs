@@ -49,7 +49,7 @@ fn linux_starts_from_a_directory(keeper: Keeper) {
     let root = own(&lab, "root");
     tree::unpack(guest("linux.cpio").as_ref(), &root);
     let options = ["-M", "256M", "--rootfs", root.to_str().unwrap()];
-    lab.start_guest("linux", "vm", keeper == Keeper::Systemd, &options, &["console=ttyS0", "no_timer_check"]).ok();
+    lab.start_guest("linux", "vm", keeper.has_units(), &options, &["console=ttyS0", "no_timer_check"]).ok();
     // The machine has all that it needs.
     fs::remove_dir_all(&root).unwrap();
     lab.until_console("vm", "guest: ready");
