@@ -14,7 +14,7 @@ packages_of() {
     tests)
       echo busybox-static cpio xz-utils zstd mmdebstrap mandoc shellcheck python3-pip
       # dnsmasq-base has the program alone: dnsmasq would start a service.
-      echo nftables iproute2 dnsmasq-base curl
+      echo nftables iproute2 dnsmasq-base curl sudo
       ;;
     *) die "no such set of packages: $1" ;;
   esac
