@@ -8,6 +8,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
 use super::{Outcome, output};
+use crate::config::{self, Dirs};
 use crate::error::{Context as _, Error};
 use crate::network::Networks;
 use crate::paths::{Paths, Scope};
@@ -61,6 +62,14 @@ pub(crate) fn machines() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         // Completion has nobody to tell of an error.
         let names = Paths::find(Scope::of_caller()).and_then(|paths| Store::new(paths).names()).unwrap_or_default();
+        names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
+    })
+}
+
+/// Completes names of machines that files declare.
+pub(crate) fn declared() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = Dirs::find(Scope::of_caller()).map(|dirs| config::names(&dirs).0).unwrap_or_default();
         names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
     })
 }

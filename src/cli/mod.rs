@@ -2,12 +2,15 @@
 //! happened. Only this layer chooses between managers.
 
 mod app;
+mod apply;
 mod complete;
+mod config;
 mod create;
 pub mod doctor;
 mod each;
 mod elsewhere;
 mod events;
+mod export;
 mod filter;
 mod follow;
 mod held;
@@ -33,6 +36,7 @@ mod volume;
 mod volume_args;
 mod wait;
 mod wanted;
+mod written;
 
 use std::process::ExitCode;
 
@@ -100,6 +104,9 @@ enum Verb {
     Version(version::VersionArgs),
     #[command(aliases = ["vol", "volumes"], after_help = "`kraft vol` is the same.")]
     Volume(volume::VolumeArgs),
+    Config(config::ConfigArgs),
+    Apply(apply::ApplyArgs),
+    Export(export::ExportArgs),
     Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
     #[command(hide = true)]
@@ -147,6 +154,9 @@ pub fn main() -> Outcome {
         Verb::Net(args) => net::net(&app, &args),
         Verb::Version(args) => version::version(&app, &args),
         Verb::Volume(args) => volume::volume(&app, args),
+        Verb::Config(args) => config::config(&app, &args),
+        Verb::Apply(args) => apply::apply(&app, &args),
+        Verb::Export(args) => export::export(&app, &args),
         Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),
         Verb::Runner(args) => runner::runner(&app, &args, cli.log_level),

@@ -12,12 +12,13 @@ use crate::error::{Error, Result};
 use crate::image;
 use crate::image::rootfs;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, MachineName, MachineType, Manager, MountRequest,
-    NetworkRequest, Platform, Port, Record, RestartPolicy, Spec,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, IpConfig, Kernel, KernelKind, MachineName, MachineType,
+    Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Record, RestartPolicy, ShareDriver,
+    Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths;
-use crate::store::Store;
+use crate::store::{RootfsCache, Store};
 use crate::systemd;
 use crate::volume::Missing;
 
@@ -93,9 +94,8 @@ impl Wanted {
 
     /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
     pub(crate) fn settle(self, app: &App) -> Result<Settled> {
-        let networks = attachments(app, self.networks)?;
+        let networks = attachments(app, self.networks.clone())?;
         let kernel = image::kernel::inspect(&self.kernel, self.arch)?;
-        let rootfs = self.rootfs.as_deref().map(paths::absolute).transpose()?;
         let source = self.rootfs.as_deref().map(|source| {
             let epoch = paths::environment_variable("SOURCE_DATE_EPOCH");
             let epoch = epoch.map(|epoch| epoch.to_string_lossy().into_owned());
@@ -107,14 +107,50 @@ impl Wanted {
         if let Some(slice) = &self.slice {
             systemd::check_slice(slice)?;
         }
-        let spec = Spec {
+        let record = kernel.record(paths::absolute(&self.kernel)?, self.dialect);
+        let missing = self.missing;
+        let volumes = super::held::mounts(app, self.volumes.clone())?;
+        let spec = Spec { networks, volumes, ..self.into_spec(kernel.arch, record)? };
+        check(&spec)?;
+        Ok(Settled { spec, missing, rootfs: source })
+    }
+
+    /// What is known of the machine without looking at the host, checked as far as that goes: volumes and networks are by
+    /// their names, and of the kernel only the path is true.
+    pub(crate) fn sketch(self) -> Result<Spec> {
+        let networks = self.networks.iter().map(|request| Attachment {
+            network: request.name.clone(),
+            foreign: request.bridge,
+            mac: request.mac,
+            ip: IpConfig::default(),
+        });
+        let volumes = self.volumes.iter().map(|request| {
+            let (volume, source) = match request.source.clone() {
+                MountSource::Path(path) => (None, path),
+                MountSource::Volume(name, below) => (Some(name), below),
+            };
+            let driver = request.driver.unwrap_or(ShareDriver::NineP);
+            Mount { volume, source, target: request.target.clone(), read_only: request.read_only, driver }
+        });
+        let (networks, volumes) = (networks.collect(), volumes.collect());
+        let kernel = Kernel::new(self.kernel.clone(), KernelKind::Elf);
+        let arch = self.arch.or(Arch::host()).unwrap_or(Arch::X86_64);
+        let spec = Spec { networks, volumes, ..self.into_spec(arch, kernel)? };
+        check(&spec)?;
+        Ok(spec)
+    }
+
+    /// All that is the same wherever it is looked at.
+    fn into_spec(self, arch: Arch, kernel: Kernel) -> Result<Spec> {
+        let rootfs = self.rootfs.as_deref().map(paths::absolute).transpose()?;
+        Ok(Spec {
             name: match self.name {
                 Some(name) => name,
                 None => names::made_up()?,
             },
             platform: self.platform,
-            arch: kernel.arch,
-            kernel: kernel.record(paths::absolute(&self.kernel)?, self.dialect),
+            arch,
+            kernel,
             kernel_args: self.kernel_args,
             app_args: self.app_args,
             env: self.env,
@@ -134,14 +170,9 @@ impl Wanted {
             slice: self.slice,
             labels: self.labels,
             ports: self.ports,
-            networks,
-            volumes: super::held::mounts(app, self.volumes)?,
-        };
-        if spec.auto_remove && spec.restart != RestartPolicy::No {
-            return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
-        }
-        spec.validate()?;
-        Ok(Settled { spec, missing: self.missing, rootfs: source })
+            networks: Vec::new(),
+            volumes: Vec::new(),
+        })
     }
 
     /// The record that the machine is to have. Everything is checked and settled before anything is made: volumes that
@@ -162,17 +193,22 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    /// Makes the volumes that are missing and the root file system.
-    pub(crate) fn make(self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
-        let Self { mut spec, missing, rootfs } = self;
-        let volumes = Volumes::hold(app, &spec, missing)?;
-        let made = rootfs.map_or(Ok(None), |source| source.prepare(&app.store))?;
-        let rootfs = made.map(|(digest, cache)| {
-            spec.initrd = Some(app.store.own_rootfs(&spec.name));
-            spec.rootfs_digest = Some(digest);
+    /// What the root file system becomes, held until the machine has taken it.
+    pub(crate) fn pack(&mut self, app: &App) -> Result<Option<RootfsCache>> {
+        let Some(source) = self.rootfs.take() else { return Ok(None) };
+        let made = source.prepare(&app.store)?;
+        Ok(made.map(|(digest, cache)| {
+            self.spec.initrd = Some(app.store.own_rootfs(&self.spec.name));
+            self.spec.rootfs_digest = Some(digest);
             cache
-        });
-        Ok(NewMachine { record: Store::new_record(spec, manager)?, held: HeldParts::new(volumes, rootfs) })
+        }))
+    }
+
+    /// Makes the volumes that are missing and the root file system.
+    pub(crate) fn make(mut self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
+        let volumes = Volumes::hold(app, &self.spec, self.missing)?;
+        let rootfs = self.pack(app)?;
+        Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, rootfs) })
     }
 }
 
@@ -181,6 +217,13 @@ impl Settled {
 pub(crate) struct NewMachine<'a> {
     pub(crate) record: Record,
     pub(crate) held: HeldParts<'a>,
+}
+
+fn check(spec: &Spec) -> Result<()> {
+    if spec.auto_remove && spec.restart != RestartPolicy::No {
+        return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
+    }
+    spec.validate()
 }
 
 fn attachments(app: &App, asked: Vec<NetworkRequest>) -> Result<Vec<Attachment>> {

@@ -19,6 +19,7 @@ use super::specifier::Specifiers;
 use super::value::Around;
 use crate::error::{Error, IntoError as _, Kind};
 use crate::machine::MachineName;
+use crate::paths;
 
 /// The longest chain of `extends`.
 const DEEPEST: usize = 16;
@@ -196,13 +197,14 @@ impl<'a> Files<'a> {
     }
 
     fn add_base(&mut self, base: &str, place: &Place, below: &mut Vec<PathBuf>) {
-        let mut bad = |why: String| self.flaws.push(place.error(Error::new(format!("cannot extend {base}: {why}"))));
+        let shown = base.escape_debug();
+        let mut bad = |why: String| self.flaws.push(place.error(Error::new(format!("cannot extend {shown}: {why}"))));
         let called = base.strip_suffix('@').unwrap_or(base);
         if let Err(error) = called.parse::<MachineName>() {
             return bad(error.to_string());
         }
         let Some(file) = own_file(self.dirs, base) else {
-            return bad(format!("there is no {base}.toml"));
+            return bad(format!("there is no {shown}.toml"));
         };
         if below.contains(&file) {
             return bad("it extends this one, too".into());
@@ -226,8 +228,12 @@ impl<'a> Files<'a> {
     }
 
     fn add(&mut self, path: &Path, written: &Written<'_>, may_extend: bool) {
-        let base = path.parent().unwrap_or(Path::new(""));
-        let around = Around { base, specifiers: &self.specifiers };
+        let base = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let base = match paths::absolute(base) {
+            Ok(base) => base,
+            Err(error) => return self.flaws.push(error),
+        };
+        let around = Around { base: &base, specifiers: &self.specifiers };
         let mut settings = Settings::default();
         for (key, value) in written.entries() {
             let name = key.get_ref();

@@ -26,7 +26,6 @@ struct Directive {
 }
 
 /// The keys of `[Unit]`; all others are the unit type's own.
-#[allow(dead_code, reason = "the generator is to write files")]
 const OF_UNITS: &[&str] = &[
     "After",
     "AllowIsolate",
@@ -112,7 +111,6 @@ impl Definition {
     }
 
     /// The unit file that says the same.
-    #[allow(dead_code, reason = "the generator is to write it")]
     pub(super) fn to_file(&self) -> String {
         let own = match self.name.rsplit_once('.') {
             Some((_, "slice")) => "Slice",

@@ -33,10 +33,12 @@ mod resolver;
 mod service;
 mod start;
 mod stop;
+mod text;
 mod unit;
 mod update;
 mod watch;
 
-pub use property::check_properties;
+pub use property::{check_directive, check_properties};
 pub use service::SystemdService;
+pub use text::{Extra, unit_texts};
 pub use unit::{check_slice, restart_delay};

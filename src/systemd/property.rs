@@ -101,6 +101,17 @@ pub fn check_properties(typed: &[String]) -> Result<()> {
     typed.iter().try_for_each(|typed| parse(typed).map(drop))
 }
 
+/// Checks a directive of a unit file that is added to a machine's. One with a specifier is what it says only to systemd.
+///
+/// # Errors
+/// When the key is one of ours, or the value is not one for it.
+pub fn check_directive(key: &str, value: &str) -> Result<()> {
+    if value.contains('%') && !OURS.iter().any(|(ours, _)| *ours == key) {
+        return Ok(());
+    }
+    parse(&format!("{key}={value}")).map(drop)
+}
+
 /// The key of a `KEY=VALUE`.
 pub(super) fn key_of(typed: &str) -> &str {
     typed.split_once('=').map_or(typed, |(key, _)| key)

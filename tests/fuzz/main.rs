@@ -12,6 +12,7 @@ mod newc;
 mod cpio;
 mod initrd;
 mod kernel;
+mod machine_file;
 mod tarball;
 
 use proptest::prelude::*;

@@ -17,6 +17,7 @@ mod small;
 mod talk;
 mod wire;
 
+mod config;
 mod dialect;
 mod ends;
 mod faults;
