@@ -3,7 +3,7 @@
 //! ```text
 //! place      where in which file something stands     flaw in it: FILE:LINE:COLUMN: what
 //! parse      text -> what is written, key by key       written
-//! specifier  %i, %n and the like                       value: a TOML value as a setting's type, and back
+//! specifier  %i, %n and the like                       value, attached: TOML as a setting's type, and back
 //! keys       the settings that there are               written, merged: all optional
 //! load       which files a machine has, merged         MachineFile
 //! write      settings -> text
@@ -12,6 +12,7 @@
 //! Three stages: a file as written, files merged, and what the command line's layer makes of that, which looks at the
 //! host: a setting that cannot be is found there. Nothing here touches any file but machine files.
 
+mod attached;
 mod dirs;
 mod keys;
 mod load;

@@ -113,7 +113,9 @@ fn a_machine_becomes_a_file_and_the_file_the_same_machine() {
         "-M",
         "48Mi",
         "-e",
-        "A=100% b",
+        "A=100%",
+        "--dialect",
+        "linux",
         "-l",
         "tier=front",
         "--stop-timeout",
@@ -194,6 +196,8 @@ fn apply_does_nothing_where_a_file_is_wrong() {
     write(&dir, &bad, &tiny("[unit]\nAfter = \"x@%i.service\"\n"));
     let (error, _) = lab.kraft(["apply", text]).fails_with_hint(125);
     assert!(error.contains(&format!("{bad}.toml:5:9: After=x@%i.service has a specifier")), "{error}");
+    write(&dir, &bad, &tiny("[env]\nA = \"1\"\n"));
+    assert!(lab.kraft(["apply", text]).fails(125).contains("cannot give an environment"));
     write(&dir, &bad, "kernel = \"no.elf\"\n");
     let error = lab.kraft(["apply", text]).fails(127);
     assert!(error.contains(&format!("{bad}.toml")) && error.contains("kernel not found"), "{error}");
@@ -209,7 +213,7 @@ fn apply_does_nothing_where_a_file_is_wrong() {
 fn an_instance_is_a_machine_by_its_whole_name() {
     let lab = Lab::of("instance", Who::Root).with_store();
     let dir = directory(&lab, "m");
-    write(&dir, &lab.name("web@"), &tiny("[env]\nN = \"%i\"\n"));
+    write(&dir, &lab.name("web@"), &tiny("[labels]\nn = \"%i\"\n"));
     for short in ["web@1", "web@2"] {
         let (template, link) = (format!("{}.toml", lab.name("web@")), dir.join(format!("{}.toml", lab.name(short))));
         std::os::unix::fs::symlink(template, link).unwrap();
@@ -221,7 +225,7 @@ fn an_instance_is_a_machine_by_its_whole_name() {
     assert_eq!((lab.state_of("web@1"), lab.state_of("web@2")), ("exited".into(), "running".into()));
     lab.systemctl(["start", &format!("kraft-{one}")]).ok();
     assert_eq!(lab.state_of("web@1"), "running");
-    assert_eq!(lab.inspect("web@2")["record"]["spec"]["env"]["N"], "2");
+    assert_eq!(lab.inspect("web@2")["record"]["spec"]["labels"]["n"], "2");
     lab.systemctl(["restart", &unit]).ok();
     lab.kraft(["rm", "-f", &one, &two]).ok();
     assert_eq!(lab.leaks(), Vec::<String>::new());

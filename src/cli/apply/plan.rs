@@ -10,7 +10,7 @@ use crate::cli::written::{self, APPLIED};
 use crate::config::{self, Dirs, MachineFile};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Attachment, MachineName, Manager, Record, Spec};
-use crate::paths;
+use crate::{paths, platform};
 
 /// What becomes of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,7 @@ fn step(app: &App, file: &MachineFile, dir: &str) -> Result<Step, Vec<Error>> {
     wanted.labels.insert(APPLIED.to_owned(), dir.to_owned());
     let at = |error: Error| vec![error.context(file.path().display().to_string())];
     let settled = wanted.settle(app).map_err(at)?;
+    platform::vmm(settled.spec.platform).check(&settled.spec, &app.store.paths().runtime).map_err(at)?;
     let name = file.name.clone();
     match app.store.read(&name) {
         Err(error) if error.kind() == Kind::NoSuchMachine => {
