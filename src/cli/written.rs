@@ -218,7 +218,7 @@ mod tests {
                 ip: crate::machine::IpConfig {
                     ipv4: v4.map(|ip| ipnet::Ipv4Net::new(ip.into(), 24).unwrap()),
                     ipv6: v6.map(|ip| ipnet::Ipv6Net::new(ip.into(), 64).unwrap()),
-                    gateways: gateway.map(|ip| std::net::IpAddr::from(ip)).into_iter().collect(),
+                    gateways: gateway.map(std::net::IpAddr::from).into_iter().collect(),
                     dns: dns.into_iter().map(std::net::IpAddr::from).collect(),
                     host: Some("web-1".into()), domain,
                 },
