@@ -24,6 +24,7 @@ mod output;
 mod pause;
 mod ps;
 mod restart;
+mod restore;
 mod rm;
 mod run;
 mod runner;
@@ -110,6 +111,8 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
     #[command(hide = true)]
+    Restore(restore::RestoreArgs),
+    #[command(hide = true)]
     Runner(runner::RunnerArgs),
 }
 
@@ -159,6 +162,7 @@ pub fn main() -> Outcome {
         Verb::Export(args) => export::export(&app, &args),
         Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),
+        Verb::Restore(args) => restore::restore(&app, &args),
         Verb::Runner(args) => runner::runner(&app, &args, cli.log_level),
     }
 }

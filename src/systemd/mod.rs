@@ -30,6 +30,7 @@ mod property;
 mod records;
 mod refused;
 mod resolver;
+mod restore;
 mod service;
 mod start;
 mod stop;

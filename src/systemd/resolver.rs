@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::definition::{Definition, command, time};
-use super::manager::NewUnit;
+use super::manager::{Interface, NewUnit, text};
 use super::service::SystemdService;
 use super::unit::{environment, utf8};
 use crate::error::Result;
@@ -67,6 +67,14 @@ impl SystemdService {
         let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
         let loaded = self.manager.borrow_mut().list(&names)?;
         let is_loaded = |unit: &NewUnit| loaded.iter().any(|state| state.name == unit.name && state.load == "loaded");
-        Ok(units.iter().filter(|unit| !is_loaded(unit)).collect())
+        let mut missing = Vec::new();
+        for unit in units.iter().filter(|unit| !is_loaded(unit)) {
+            // The list has no unit that nothing refers to yet, as one that a file of an enabled machine's brought along.
+            let state = self.manager.borrow_mut().properties(&unit.name, &[(Interface::Unit, "LoadState")])?;
+            if state.first().and_then(|state| state.as_ref().and_then(text)).as_deref() != Some("loaded") {
+                missing.push(unit);
+            }
+        }
+        Ok(missing)
     }
 }
