@@ -3,7 +3,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod declared;
 pub mod error;
+pub mod generator;
 pub mod image;
 pub mod lifecycle;
 pub mod local;

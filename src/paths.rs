@@ -48,6 +48,8 @@ pub const JOURNAL: &str = "/var/log/journal";
 pub const TUN: &str = "/dev/net/tun";
 /// Carries packets between a guest and its tap inside the kernel.
 pub const VHOST_NET: &str = "/dev/vhost-net";
+/// Where packages and `contrib/install` put kraft itself.
+pub const KRAFT: [&str; 2] = ["/usr/bin/kraft", "/usr/local/bin/kraft"];
 /// Where distributions put the program that serves directories to guests.
 pub const VIRTIOFSD: [&str; 3] = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/local/libexec/virtiofsd"];
 /// Where distributions put the firmware that starts a microvm quickest.
@@ -166,6 +168,11 @@ pub fn machine_files(scope: Scope) -> Result<Vec<PathBuf>> {
     Ok(dirs.map(|dir| dir.join(BELOW)).to_vec())
 }
 
+/// Whether machine files are looked for elsewhere than usual.
+pub fn has_own_machine_files() -> bool {
+    dir_from_env("KRAFT_CONFIG_DIR").is_ok_and(|dir| dir.is_some())
+}
+
 /// `$XDG_RUNTIME_DIR`, or `/run/user/UID` where that exists.
 ///
 /// # Errors
@@ -187,6 +194,15 @@ pub fn log_fields_of_unit(unit: &str) -> PathBuf {
     PathBuf::from(format!("/run/systemd/units/log-extra-fields:{unit}"))
 }
 
+/// Where a service manager has its generators put units.
+pub fn generated_units(scope: Scope) -> Option<PathBuf> {
+    let runtime = match scope {
+        Scope::System => PathBuf::from("/run"),
+        Scope::User => user_runtime_dir().ok()?,
+    };
+    Some(runtime.join("systemd/generator"))
+}
+
 /// The program that is running, as a path that outlives an upgrade of the file behind it.
 ///
 /// # Errors
@@ -206,6 +222,11 @@ pub fn find_program(name: &Path) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")
         .unwrap_or_else(|| OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+/// The name by which this program was called.
+pub fn invoked_as() -> Option<PathBuf> {
+    std::env::args_os().next().map(PathBuf::from)
 }
 
 /// Makes a path absolute against the working directory, without touching symbolic links.

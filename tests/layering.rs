@@ -14,9 +14,9 @@ const LAYERS: [&[&str]; 7] = [
     &["error", "paths", "process", "signals", "undo", "logging"],
     &["machine", "store"],
     &["platform", "network", "volume", "image", "kraftfile", "config"],
-    &["lifecycle"],
+    &["lifecycle", "declared"],
     &["local", "runner", "systemd"],
-    &["oci", "proxy"],
+    &["oci", "proxy", "generator"],
     &["cli", "main"],
 ];
 

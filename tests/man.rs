@@ -13,8 +13,14 @@ use std::process::Command as Process;
 use clap::{Arg, ArgAction, Command};
 
 /// The pages that are no verb's.
-const OTHER_PAGES: [&str; 4] =
-    ["kraft.1.md", "kraft-machine.toml.5.md", "kraft-users.7.md", "kraft.machine.5.md"];
+const OTHER_PAGES: [&str; 6] = [
+    "kraft.1.md",
+    "kraft-machine.toml.5.md",
+    "kraft-users.7.md",
+    "kraft.machine.5.md",
+    "kraft-generator.8.md",
+    "kraft.service.8.md",
+];
 /// The sections of a verb's page, in their order.
 const SECTIONS: [&str; 7] = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"];
 

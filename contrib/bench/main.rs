@@ -10,6 +10,7 @@
 )]
 
 mod devices;
+mod generator;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
@@ -31,12 +32,14 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("devices") => return devices.measure(),
         Some("run") => return bench.run(),
+        Some("generator") => return generator::measure(&bench.kraft),
         _ => {}
     }
     bench.version();
     bench.run();
     bench.runner_memory();
     devices.measure();
+    generator::measure(&bench.kraft);
     bench.many();
 }
 

@@ -7,12 +7,12 @@ use clap::Args;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
+use super::app::App;
 use super::{Outcome, output};
 use crate::config::{self, Dirs};
 use crate::error::{Context as _, Error};
 use crate::network::Networks;
 use crate::paths::{Paths, Scope};
-use crate::store::Store;
 use crate::volume::Volumes;
 
 /// Print the completion script of a shell
@@ -61,7 +61,7 @@ pub(crate) fn words<T: Display + Sync>(words: &'static [T]) -> ArgValueCandidate
 pub(crate) fn machines() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         // Completion has nobody to tell of an error.
-        let names = Paths::find(Scope::of_caller()).and_then(|paths| Store::new(paths).names()).unwrap_or_default();
+        let names = App::new(Scope::of_caller()).and_then(|app| app.names()).unwrap_or_default();
         names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
     })
 }

@@ -25,8 +25,10 @@ pub(crate) fn create(app: &App, args: CreateArgs) -> Outcome {
 /// Creates the machine and returns its name.
 fn create_one(app: &App, args: SpecArgs) -> Result<crate::machine::MachineName> {
     let manager = args.manager();
+    let boot = args.boot();
     let new = args.into_record(app)?;
     let name = app.service(manager).create(new.record).map(|view| view.name)?;
     new.held.keep();
+    boot.settle(app, &name)?;
     Ok(name)
 }

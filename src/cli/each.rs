@@ -42,7 +42,7 @@ impl Targets {
     pub(crate) fn resolve(&self, app: &App) -> Result<(Vec<MachineName>, Vec<Error>)> {
         let (mut names, mut errors) = (Vec::new(), Vec::new());
         if self.all {
-            names = app.store.names()?;
+            names = app.names()?;
         }
         for selector in &self.machines {
             match app.resolve(selector) {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::app::App;
 use super::complete;
+use super::enable::declared_by;
 use super::output::{self, Format};
 use crate::error::Error;
 use crate::machine::{Exit, Record, Selector, State, Status, View};
@@ -48,6 +49,10 @@ struct Inspection {
     status: Option<Status>,
     exit: Option<Exit>,
     paths: Where,
+    /// The machine file that declares it.
+    file: Option<PathBuf>,
+    /// It is started at boot.
+    enabled: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +88,7 @@ pub(crate) fn inspect(app: &App, args: &InspectArgs) -> Outcome {
 }
 
 fn inspection(app: &App, view: View) -> Inspection {
+    let (file, enabled) = declared_by(app, &view.name);
     Inspection {
         state: view.state,
         problem: view.problem.as_ref().map(ToString::to_string),
@@ -92,5 +98,7 @@ fn inspection(app: &App, view: View) -> Inspection {
         record: view.record,
         status: view.status,
         exit: view.exit,
+        file,
+        enabled,
     }
 }

@@ -6,13 +6,18 @@ mod apply;
 mod complete;
 mod config;
 mod create;
+mod declare;
+mod disable;
 pub mod doctor;
 mod each;
 mod elsewhere;
+mod enable;
 mod events;
 mod export;
 mod filter;
 mod follow;
+
+mod generator;
 mod held;
 mod inspect;
 mod kill;
@@ -91,6 +96,8 @@ enum Verb {
     Unpause(pause::UnpauseArgs),
     #[command(alias = "remove", after_help = "`kraft remove` is the same.")]
     Rm(rm::RmArgs),
+    Enable(enable::EnableArgs),
+    Disable(disable::DisableArgs),
     Wait(wait::WaitArgs),
     Update(update::UpdateArgs),
     #[command(alias = "ls", after_help = "`kraft ls` is the same.")]
@@ -124,6 +131,9 @@ pub(crate) type Outcome = Result<ExitCode, Vec<Error>>;
 /// # Errors
 /// Everything that went wrong, to be shown once.
 pub fn main() -> Outcome {
+    if let Some(name) = generator::invoked() {
+        return generator::main(&name);
+    }
     clap_complete::CompleteEnv::with_factory(command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -148,6 +158,8 @@ pub fn main() -> Outcome {
         Verb::Pause(args) => pause::pause(&app, &args),
         Verb::Unpause(args) => pause::unpause(&app, &args),
         Verb::Rm(args) => rm::rm(&app, &args),
+        Verb::Enable(args) => enable::enable(&app, &args),
+        Verb::Disable(args) => disable::disable(&app, &args),
         Verb::Wait(args) => wait::wait(&app, &args),
         Verb::Update(args) => update::update(&app, &args),
         Verb::Ps(args) => ps::ps(&app, &args),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{Cell, Color, Table, presets};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::app::App;
 use super::elsewhere;
+use super::enable::declared_by;
 use super::filter::Filter;
 use super::output::{self, Format};
 use crate::error::Result;
@@ -77,6 +79,16 @@ struct Row {
     restarts: u32,
     labels: BTreeMap<String, String>,
     problem: Option<String>,
+    /// The machine file that declares it.
+    file: Option<PathBuf>,
+    /// It is started at boot.
+    enabled: bool,
+}
+
+/// The same with what its file says.
+fn row(app: &App, view: &View) -> Row {
+    let (file, enabled) = declared_by(app, &view.name);
+    Row { file, enabled, ..Row::from(view) }
 }
 
 impl From<&View> for Row {
@@ -111,6 +123,8 @@ impl From<&View> for Row {
             restarts: live.map_or(0, |status| status.restarts),
             labels: spec.map(|spec| spec.labels.clone()).unwrap_or_default(),
             problem: view.problem.as_ref().map(ToString::to_string),
+            file: None,
+            enabled: false,
         }
     }
 }
@@ -130,17 +144,17 @@ fn list(app: &App, args: &PsArgs) -> Result<()> {
     }
     match args.output {
         Format::Table => {
-            output::write(&table(&views, args))?;
+            output::write(&table(app, &views, args))?;
             if args.filter.is_empty() {
                 elsewhere::note(app);
             }
             Ok(())
         }
-        format => output::value(format, &views.iter().map(Row::from).collect::<Vec<_>>()),
+        format => output::value(format, &views.iter().map(|view| row(app, view)).collect::<Vec<_>>()),
     }
 }
 
-fn table(views: &[View], args: &PsArgs) -> String {
+fn table(app: &App, views: &[View], args: &PsArgs) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
@@ -160,6 +174,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
             "VOLUMES",
             "PID",
             "MANAGER",
+            "BOOT",
             "PLAT",
             "ARCH",
         ];
@@ -168,7 +183,8 @@ fn table(views: &[View], args: &PsArgs) -> String {
     let now = Timestamp::now();
     let colour = output::colour();
     for view in views {
-        table.add_row(cells(view, args, now, colour));
+        let row = if args.long { row(app, view) } else { Row::from(view) };
+        table.add_row(cells(view, row, args, now, colour));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -177,8 +193,7 @@ fn table(views: &[View], args: &PsArgs) -> String {
     lines.concat()
 }
 
-fn cells(view: &View, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> {
-    let row = Row::from(view);
+fn cells(view: &View, row: Row, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> {
     let cut = |text: String, most| if args.no_trunc { text } else { output::shortened(&text, most) };
     let kernel = row.kernel.clone().unwrap_or_default();
     let kernel = if args.no_trunc { kernel } else { kernel.rsplit('/').next().unwrap_or_default().to_owned() };
@@ -211,6 +226,7 @@ fn cells(view: &View, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> 
         cut(row.volumes.join(", "), 32),
         row.pid.map_or_else(String::new, |pid| pid.to_string()),
         row.manager.map_or_else(String::new, |manager| manager.to_string()),
+        if row.enabled { "yes".to_owned() } else { String::new() },
         platform,
         architecture,
     ];

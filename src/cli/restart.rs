@@ -21,7 +21,7 @@ pub(crate) struct RestartArgs {
 
 pub(crate) fn restart(app: &App, args: &RestartArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
-        let _claim = app.store.claim(name)?;
+        let _claim = app.claim(name)?;
         service.stop(name, args.way.mode())?;
         service.start(name).map(drop)
     })

@@ -50,6 +50,7 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     let RunArgs { spec, detach, no_start, wait, quiet } = args;
     let manager = spec.manager();
+    let boot = spec.boot();
     let NewMachine { record, held } = spec.into_record(app)?;
     let name = record.spec.name.clone();
     let say_name = || if quiet { Ok(()) } else { output::line(&name) };
@@ -57,6 +58,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     if no_start {
         app.service(manager).create(record)?;
         held.keep();
+        boot.settle(app, &name)?;
         say_name()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -69,6 +71,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     if detach {
         service.create_and_start(record)?;
         held.keep();
+        boot.settle(app, &name)?;
         linger::note(app, manager, &name);
         say_name()?;
         return Ok(ExitCode::SUCCESS);
@@ -80,6 +83,7 @@ fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
         None
     };
     held.keep();
+    boot.settle(app, &name)?;
     let end = if wait { follow::quietly(app, manager, &name) } else { follow::console(app, manager, &name) }?;
     match end {
         End::Ended(exit) => {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Outcome;
 use super::app::App;
-use crate::error::Result;
+use super::{Outcome, declare};
+use crate::error::{Error, Kind, Result};
 use crate::lifecycle::{self, Cause, Verdict};
 use crate::logging;
 use crate::machine::{MachineName, MachineService as _, Manager, Record, RestartPolicy};
@@ -24,10 +24,29 @@ pub(crate) struct RunnerArgs {
     /// Put in order what a runner left that is dead
     #[arg(long)]
     sweep: bool,
+
+    /// Make the machine's record of its file, if it has not been made of it
+    #[arg(long, conflicts_with = "sweep")]
+    declared: bool,
+
+    /// Fail by this, which is wrong in the machine's file
+    #[arg(long, value_name = "FLAW", conflicts_with_all = ["sweep", "declared"])]
+    broken: Vec<String>,
 }
 
 pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> Outcome {
+    if args.declared || !args.broken.is_empty() {
+        logging::to_stderr(level);
+        return before_it_runs(app, args);
+    }
     let record = app.store.read(&args.name);
+    if args.sweep && record.as_ref().is_err_and(|error| error.kind() == Kind::NoSuchMachine) {
+        // It never came to a record: nothing is to be put in order, and a first start that failed is not tried again.
+        if declare::is_restarted(app, &args.name) {
+            app.systemd().forbid_restart(&args.name).map_err(|error| vec![error])?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     match &record {
         Ok(record) if record.manager == Manager::Systemd => {
             // The journal has room for what a person at a terminal would not want to read.
@@ -37,6 +56,17 @@ pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> O
     }
     let code = record.and_then(|record| if args.sweep { sweep(app, &record) } else { live(app, &record) });
     code.map_err(|error| vec![error])
+}
+
+/// What the unit of a declared machine does before the runner is started.
+fn before_it_runs(app: &App, args: &RunnerArgs) -> Outcome {
+    if !args.broken.is_empty() {
+        return Err(args.broken.iter().map(Error::new).collect());
+    }
+    declare::declare(app, &args.name).map(|()| ExitCode::SUCCESS).map_err(|error| {
+        declare::tell(&error);
+        vec![error]
+    })
 }
 
 fn live(app: &App, record: &Record) -> Result<ExitCode> {

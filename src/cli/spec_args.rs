@@ -11,6 +11,7 @@ use clap::builder::ValueParser;
 
 use super::app::App;
 use super::complete;
+use super::enable::Boot;
 use super::volume_args::VolumeArgs;
 use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
@@ -41,6 +42,10 @@ pub(crate) struct SpecArgs {
     /// Run it as a systemd service, kraft-NAME.service
     #[arg(long)]
     pub(crate) systemd: bool,
+
+    /// Have it start at boot, too, as `kraft enable` does
+    #[arg(long, requires = "systemd", conflicts_with = "rm")]
+    enable: bool,
 
     /// The machine's name: a-z 0-9 _ . -; made up if not given
     #[arg(short, long, value_name = "NAME")]
@@ -155,6 +160,11 @@ impl FromStr for Asked {
 }
 
 impl SpecArgs {
+    /// Whether it is to start at boot.
+    pub(crate) fn boot(&self) -> Boot {
+        if self.enable { Boot::Start } else { Boot::Leave }
+    }
+
     /// Who is to keep it alive.
     pub(crate) fn manager(&self) -> Manager {
         if self.systemd { Manager::Systemd } else { Manager::Local }

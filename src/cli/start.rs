@@ -17,7 +17,7 @@ pub(crate) struct StartArgs {
 
 pub(crate) fn start(app: &App, args: &StartArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
-        let _claim = app.store.claim(name)?;
+        let _claim = app.claim(name)?;
         service.start(name).map(drop)
     })
 }

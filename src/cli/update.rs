@@ -8,7 +8,7 @@ use clap::builder::ValueParser;
 use super::app::App;
 use super::each::{Targets, each};
 use super::spec_args::{POLICIES, labels};
-use super::{Outcome, complete, output};
+use super::{Outcome, complete, enable, output};
 use crate::error::Error;
 use crate::machine::{Bytes, Changes, Progress, RestartPolicy, parse_duration};
 use crate::systemd;
@@ -60,13 +60,15 @@ pub(crate) fn update(app: &App, args: &UpdateArgs) -> Outcome {
     }
     systemd::check_properties(&changes.properties).map_err(|error| vec![error])?;
     each(app, &args.targets, |service, name| {
-        let _claim = app.store.claim(name)?;
+        let _claim = app.claim(name)?;
+        enable::check_ours(app, name)?;
         let later: Vec<String> = service
             .update(name, &changes)?
             .into_iter()
             .filter(|change| change.progress == Progress::NeedsRestart)
             .map(|change| change.setting)
             .collect();
+        enable::keep_in_step(app, name)?;
         if !later.is_empty() {
             output::note(format!("{name} has its new {} after `kraft restart {name}`", later.join(", ")));
         }

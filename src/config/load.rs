@@ -61,7 +61,7 @@ impl MachineFile {
 /// # Errors
 /// Everything that is wrong in them; [`Kind::NotFound`] alone if there are none.
 pub fn load(dirs: &Dirs, name: &MachineName) -> Result<MachineFile, Flaws> {
-    Files::new(dirs, name.clone()).load(own_file(dirs, name.as_str()), Whole::Machine)
+    Files::new(dirs, name.clone()).load(file_named(dirs, name.as_str()), Whole::Machine)
 }
 
 /// Reads a file, wherever it is, as that of the machine it is named for; what it extends may be beside it. A template is
@@ -109,8 +109,13 @@ fn name_of(path: &Path) -> Result<(MachineName, Whole), Error> {
     Ok((name.parse().map_err(|error: Error| bad(error.to_string()))?, whole))
 }
 
+/// The file that declares a machine, whatever is in it.
+pub fn own_file(dirs: &Dirs, name: &MachineName) -> Option<PathBuf> {
+    file_named(dirs, name.as_str())
+}
+
 /// The file of this machine or template, or of the template that it is an instance of.
-fn own_file(dirs: &Dirs, name: &str) -> Option<PathBuf> {
+fn file_named(dirs: &Dirs, name: &str) -> Option<PathBuf> {
     let own = format!("{name}.toml");
     dirs.file(&own).or_else(|| dirs.file(&template_of(name)?))
 }
@@ -203,7 +208,7 @@ impl<'a> Files<'a> {
         if let Err(error) = called.parse::<MachineName>() {
             return bad(error.to_string());
         }
-        let Some(file) = own_file(self.dirs, base) else {
+        let Some(file) = file_named(self.dirs, base) else {
             return bad(format!("there is no {shown}.toml"));
         };
         if below.contains(&file) {

@@ -24,7 +24,7 @@ mod write;
 
 pub use dirs::Dirs;
 pub use keys::Settings;
-pub use load::{MachineFile, check, load, names};
+pub use load::{MachineFile, check, load, names, own_file};
 pub use parse::{Written, parse};
 pub use place::{Flaws, Place};
 pub use specifier::Specifiers;

@@ -35,6 +35,35 @@ impl LocalService {
         Self { store }
     }
 
+    /// Gives a machine another definition under its name. The addresses that are left open stay as they were.
+    ///
+    /// # Errors
+    /// When there can be no such machine; then nothing was changed.
+    pub fn redefine(&self, mut record: Record, old: &Record) -> Result<()> {
+        let name = record.spec.name.clone();
+        let cannot = || format!("cannot change {name}");
+        record.spec.validate().with_context(cannot)?;
+        let vmm = platform::vmm(record.spec.platform);
+        vmm.check(&record.spec, &self.store.paths().runtime).with_context(cannot)?;
+        let open = record.clone();
+        for new in &mut record.spec.networks {
+            let before = old.spec.networks.iter().find(|old| old.network == new.network && old.foreign == new.foreign);
+            if let Some(before) = before.filter(|_| new.ip.addresses().next().is_none()) {
+                (new.ip.ipv4, new.ip.ipv6) = (before.ip.ipv4, before.ip.ipv6);
+                new.mac = new.mac.or(before.mac);
+            }
+        }
+        let addresses = network::settle(&self.store, &mut record).or_else(|_| {
+            // The network is another one by now: its addresses are not these.
+            record = open;
+            network::settle(&self.store, &mut record)
+        });
+        let _addresses = addresses?;
+        self.store.redefine(&record)?;
+        EventLog::of(&self.store).append(EventKind::Update, &record, None);
+        Ok(())
+    }
+
     fn view(&self, record: Record) -> Result<View> {
         let name = &record.spec.name;
         let mut status = self.store.status(name)?;

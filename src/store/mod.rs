@@ -7,6 +7,7 @@
 //! STATE/machines/NAME/runner.log       what the runner said, with the local manager
 //! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
 //! STATE/machines/NAME/rootfs.cpio      the root file system, if kraft made it
+//! STATE/machines/NAME/origin           what the record was made of, if a file declares the machine
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
@@ -24,6 +25,7 @@
 mod claim;
 mod file;
 mod lock;
+mod redefine;
 mod rootfs;
 mod runtime;
 mod shelf;

@@ -4,6 +4,8 @@
 //! made along with it and becomes active because the service needs it. That is a round trip and a transaction less than
 //! a start behind the call, and should the name be taken, nothing is started at all.
 
+use std::path::Path;
+
 use super::bus::Ticket;
 use super::definition::Definition;
 use super::failure::{Cause, Failure};
@@ -61,9 +63,18 @@ impl SystemdService {
                 drop(claim);
                 Ok((self.decorate(view, Liveness::Down), ticket))
             }
-            Anchored::ByFile(file) => Err(Error::of(Kind::Conflict, format!("its unit is defined already by {file}"))
-                .context(cannot())
-                .with_hint("remove that file, or give the machine another name by `--name`")),
+            Anchored::ByFile(file) => {
+                let generated = paths::generated_units(self.scope).is_some_and(|dir| Path::new(&file).starts_with(dir));
+                let hint = match generated {
+                    true => format!(
+                        "once its machine file is gone, `systemctl {}daemon-reload` has systemd forget it",
+                        self.manager_flag()
+                    ),
+                    false => "remove that file, or give the machine another name by `--name`".to_owned(),
+                };
+                let error = Error::of(Kind::Conflict, format!("its unit is defined already by {file}"));
+                Err(error.context(cannot()).with_hint(hint))
+            }
         }
     }
 

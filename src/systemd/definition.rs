@@ -15,6 +15,16 @@ pub(super) struct Definition {
     /// The unit's name.
     pub(super) name: String,
     directives: Vec<Directive>,
+    lines: Vec<(Section, String)>,
+}
+
+/// A section of a unit file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// What all units have.
+    Unit,
+    /// What units of this type have.
+    Own,
 }
 
 /// One line of a unit file.
@@ -75,7 +85,7 @@ const OF_UNITS: &[&str] = &[
 impl Definition {
     /// A unit in which nothing is set.
     pub(super) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), directives: Vec::new() }
+        Self { name: name.into(), directives: Vec::new(), lines: Vec::new() }
     }
 
     /// Sets what a machine cannot do without.
@@ -92,6 +102,16 @@ impl Definition {
     pub(super) fn typed(&mut self, typed: &str) {
         let (key, value) = typed.split_once('=').unwrap_or((typed, ""));
         self.set(key, value.to_owned(), Origin::User(key.to_owned()));
+    }
+
+    /// Sets what goes before all others of its kind.
+    pub(super) fn first(&mut self, key: &str, value: impl Into<String>) {
+        self.directives.insert(0, Directive { key: key.to_owned(), value: value.into(), origin: Origin::Required });
+    }
+
+    /// Adds a line of a file as a person wrote it: systemd resolves the specifiers in it. The manager is told nothing of it.
+    pub(super) fn line(&mut self, section: Section, key: &str, value: &str) {
+        self.lines.push((section, format!("{key}={value}\n")));
     }
 
     fn set(&mut self, key: &str, value: String, origin: Origin) {
@@ -121,15 +141,18 @@ impl Definition {
         let is_units = |directive: &&Directive| OF_UNITS.contains(&directive.key.as_str());
         let (common, special): (Vec<_>, Vec<_>) = self.directives.iter().partition(is_units);
         let mut text = String::new();
-        for (section, directives) in [("Unit", common), (own, special)] {
-            if directives.is_empty() {
+        for (section, name, directives) in [(Section::Unit, "Unit", common), (Section::Own, own, special)] {
+            let lines: String =
+                self.lines.iter().filter(|(of, _)| *of == section).map(|(_, line)| line.as_str()).collect();
+            if directives.is_empty() && lines.is_empty() {
                 continue;
             }
             let gap = if text.is_empty() { "" } else { "\n" };
-            text.push_str(&format!("{gap}[{section}]\n"));
+            text.push_str(&format!("{gap}[{name}]\n"));
             for Directive { key, value, .. } in directives {
                 text.push_str(&format!("{key}={}\n", value.replace('%', "%%")));
             }
+            text.push_str(&lines);
         }
         text
     }
@@ -179,6 +202,12 @@ mod tests {
         let text = "[Unit]\nDescription=100%% web\n\n[Service]\nExecStart=:\"/opt/a b/kraft\" runner $HOME \
                     \"a\\\"b\\\\\"\nTimeoutStopSec=1500ms\nEnvironment=A=1 \"B=x y\"\n";
         assert_eq!(unit.to_file(), text);
+        let mut with_lines = unit.clone();
+        with_lines.line(Section::Unit, "After", "kraft-%i.service");
+        with_lines.line(Section::Own, "Nice", "5");
+        let more = text.replace("100%% web\n", "100%% web\nAfter=kraft-%i.service\n") + "Nice=5\n";
+        assert_eq!(with_lines.to_file(), more);
+        assert_eq!(with_lines.to_unit().unwrap().properties.len(), 4);
         let unit = unit.to_unit().unwrap();
         let argv = ["/opt/a b/kraft", "runner", "$$HOME", "a\"b\\"].map(str::to_owned).to_vec();
         assert_eq!(unit.properties[1].value, vec![("/opt/a b/kraft".to_owned(), argv, false)].into());

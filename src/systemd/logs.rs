@@ -27,8 +27,9 @@ impl SystemdService {
         let program = paths::find_program(Path::new("journalctl"))
             .ok_or_else(|| Error::new("there is no journalctl").context(cannot()))?;
         // Watched before the machine is looked at again, so that no removal is missed.
-        let removal = if query.follow { Some(watch_directory(&self.store.directory(name))?) } else { None };
-        self.store.read(name)?;
+        let there = self.store.directory(name).exists();
+        let removal = if query.follow && there { Some(watch_directory(&self.store.directory(name))?) } else { None };
+        self.ours(name)?;
         let journal = Journal { program, record, scope: self.scope, query: query.clone() };
         Lines::begin(journal, removal).map(|lines| Box::new(lines) as Logs).map_err(|e| e.context(cannot()))
     }

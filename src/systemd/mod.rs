@@ -5,7 +5,7 @@
 //! ```text
 //! service    the trait, verb by verb: anchor (create), start, stop, update, delete, list, watch, logs
 //! unit       a record as units          definition a unit as text, for files and for the manager
-//! property   KEY=VALUE as D-Bus values  all three pure
+//! property   KEY=VALUE as D-Bus values  files      a declared machine's unit files; all four pure
 //! manager    the methods we call        job        waiting for their jobs
 //! bus        the one seam around zbus   failure    refusals in words
 //! journal    journalctl's lines
@@ -21,6 +21,7 @@ mod bus;
 mod definition;
 mod delete;
 mod failure;
+mod files;
 mod job;
 mod journal;
 mod list;
@@ -34,12 +35,11 @@ mod restore;
 mod service;
 mod start;
 mod stop;
-mod text;
 mod unit;
 mod update;
 mod watch;
 
+pub use files::{Declaration, UnitFile, stub_files, unit_files, unit_texts};
 pub use property::{check_directive, check_properties};
 pub use service::SystemdService;
-pub use text::{Extra, unit_texts};
-pub use unit::{check_slice, restart_delay};
+pub use unit::{check_slice, restart_delay, service_name};

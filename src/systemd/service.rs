@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::anchor::Active;
 use super::manager::Manager;
 use super::unit;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::machine::{
     Change, Changes, LogQuery, Logs, MachineName, MachineService, Manager as Keeper, Record, StopMode, View, Watch,
 };
@@ -55,20 +55,35 @@ impl SystemdService {
 
     /// The record, if it is one of ours; `None` passes the verb through.
     pub(super) fn ours(&self, name: &MachineName) -> Result<Option<Record>> {
-        let record = self.store.read(name)?;
+        let record = match self.store.read(name) {
+            Err(error) if error.kind() == Kind::NoSuchMachine => self.declared(name, error)?,
+            record => record?,
+        };
         Ok(match record.manager {
             Keeper::Systemd => Some(record),
             Keeper::Local => None,
         })
     }
 
+    /// What will be the record of a machine that is declared and was never started.
+    fn declared(&self, name: &MachineName, missing: Error) -> Result<Record> {
+        match self.inner.get(name) {
+            Ok(view) => view.record.ok_or(view.problem.unwrap_or(missing)),
+            Err(_) => Err(missing),
+        }
+    }
+
     /// How to look at a unit's journal, as a person types it.
     pub(super) fn journal_hint(&self, name: &MachineName) -> String {
-        let user = match self.scope {
+        format!("`journalctl {}-u {}` shows what happened", self.manager_flag(), unit::service_name(name))
+    }
+
+    /// What systemd's own tools are told to address our manager.
+    pub(super) fn manager_flag(&self) -> &'static str {
+        match self.scope {
             Scope::System => "",
             Scope::User => "--user ",
-        };
-        format!("`journalctl {user}-u {}` shows what happened", unit::service_name(name))
+        }
     }
 }
 

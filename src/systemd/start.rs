@@ -44,6 +44,11 @@ impl SystemdService {
             }
         }
         match self.try_queue_start(&service) {
+            // A machine that only a file knows: its unit is to make the record.
+            Err(failure) if failure.cause == Cause::NoSuchUnit && !self.store.directory(name).exists() => {
+                Err(Error::new("systemd has not read its file yet")
+                    .with_hint(format!("`systemctl {}daemon-reload` has it read all of them", self.manager_flag())))
+            }
             // After a reboot, or when somebody stopped the slice.
             Err(failure) if failure.cause == Cause::NoSuchUnit => match self.anchor(record, Active::Machine)? {
                 Anchored::Made(ticket) => Ok(ticket),

@@ -35,7 +35,7 @@ const LONGEST: usize = 255;
 pub(super) const SERVICES: &str = "kraft-*.service";
 
 /// The service that runs a machine.
-pub(super) fn service_name(name: &MachineName) -> String {
+pub fn service_name(name: &MachineName) -> String {
     format!("kraft-{name}.service")
 }
 
@@ -224,7 +224,7 @@ pub(super) fn environment(unit: &mut Definition, paths: &Paths) -> Result<()> {
 }
 
 /// The runner's arguments. Root may have a user manager, too: then the scope is not the one that its uid stands for.
-fn runner<'a>(scope: Scope, arguments: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn runner<'a>(scope: Scope, arguments: &[&'a str]) -> Vec<&'a str> {
     let scope: &[&str] = match scope {
         Scope::System => &[],
         Scope::User => &["--user"],

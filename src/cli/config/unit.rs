@@ -1,20 +1,22 @@
 //! `kraft config unit`.
 
+use std::path::Path;
+
 use clap::Args;
 
 use crate::cli::app::App;
-use crate::cli::{Outcome, complete, output, written};
-use crate::config::{self, Dirs, Flaws};
+use crate::cli::{Outcome, complete, output};
+use crate::config::{self, Flaws};
 use crate::error::{Error, Kind, Result};
+use crate::generator;
 use crate::machine::{MachineName, Manager, Record};
 use crate::paths;
-use crate::store::Store;
-use crate::systemd::{self, Extra};
+use crate::systemd::{self, UnitFile};
 
 /// Print the units that a machine is to systemd
 ///
-/// Those of a machine that was created, else those of one that a file declares: its service, its slice, and what its
-/// networks need.
+/// Those of a machine that a file declares, as the generator makes them, else those of one that was created: its service,
+/// its slice, and what its networks need.
 #[derive(Debug, Args)]
 pub(crate) struct UnitArgs {
     /// The machine, by its name
@@ -23,18 +25,19 @@ pub(crate) struct UnitArgs {
 }
 
 pub(crate) fn unit(app: &App, args: &UnitArgs) -> Outcome {
-    let (record, extra) = match recorded(app, &args.name) {
-        Ok(record) => (record, Extra::default()),
-        Err(error) if error.kind() == Kind::NoSuchMachine => declared(app, &args.name)?,
-        Err(error) => return Err(vec![error]),
+    let executable = paths::own_executable().map_err(|error| vec![error])?;
+    let units = match declared(app, &args.name, &executable) {
+        // No file declares it.
+        Err(flaws) if flaws.iter().all(|flaw| flaw.kind() == Kind::NotFound) => match recorded(app, &args.name) {
+            Err(error) if error.kind() == Kind::NoSuchMachine => return Err(flaws),
+            record => record
+                .and_then(|record| systemd::unit_texts(&record, &executable, app.store.paths()))
+                .map_err(|error| vec![error])?,
+        },
+        units => units?,
     };
-    output::done(print(app, &record, &extra))
-}
-
-fn print(app: &App, record: &Record, extra: &Extra) -> Result<()> {
-    let units = systemd::unit_texts(record, extra, &paths::own_executable()?, app.store.paths())?;
-    let texts: Vec<String> = units.iter().map(|(name, text)| format!("# {name}\n{text}")).collect();
-    output::write(&texts.join("\n"))
+    let texts: Vec<String> = units.iter().map(|unit| format!("# {}\n{}", unit.name, unit.text)).collect();
+    output::done(output::write(&texts.join("\n")))
 }
 
 fn recorded(app: &App, name: &MachineName) -> Result<Record> {
@@ -46,15 +49,9 @@ fn recorded(app: &App, name: &MachineName) -> Result<Record> {
     }
 }
 
-fn declared(app: &App, name: &MachineName) -> Result<(Record, Extra), Flaws> {
-    let dirs = Dirs::find(app.scope).map_err(|error| vec![error])?;
+/// The units of a machine that a file declares, as the generator makes them.
+fn declared(app: &App, name: &MachineName, executable: &Path) -> Result<Vec<UnitFile>, Flaws> {
+    let dirs = app.every_dir().map_err(|error| vec![error])?;
     let file = config::load(&dirs, name)?;
-    let spec = written::wanted(&file)?.sketch().map_err(|error| vec![error])?;
-    let record = Store::new_record(spec, Manager::Systemd).map_err(|error| vec![error])?;
-    let lines = |directives: Option<&config::Directives>| {
-        let lines = directives.into_iter().flat_map(config::Directives::lines);
-        lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-    };
-    let extra = Extra { unit: lines(file.settings.unit.as_ref()), own: lines(file.settings.service.as_ref()) };
-    Ok((record, extra))
+    generator::units_of(&file, executable, app.store.paths())
 }

@@ -1,0 +1,129 @@
+//! A machine that is defined anew under its name: what its record and its root file system were is replaced by what
+//! they are to be. And what a record was made of, for machines that files declare.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{RECORD, Store, file};
+use crate::error::{Context as _, Error, Result};
+use crate::machine::{Digest, MachineName, Record};
+
+const ORIGIN: &str = "origin";
+/// Where a root file system is until it takes the old one's place.
+const STAGING: &str = ".rootfs-new";
+
+impl Store {
+    /// Replaces a record, and the machine's root file system by the one that the record has.
+    ///
+    /// # Errors
+    /// When something cannot be written. The old record is left then.
+    pub fn redefine(&self, record: &Record) -> Result<()> {
+        let name = &record.spec.name;
+        let cannot = || format!("cannot change machine {name}");
+        let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
+        let dir = self.directory(name);
+        self.swap_rootfs(record, &dir).with_context(cannot)?;
+        file::replace(&dir.join(RECORD), text.as_bytes()).with_context(cannot)?;
+        self.sweep_rootfs();
+        Ok(())
+    }
+
+    fn swap_rootfs(&self, record: &Record, dir: &Path) -> Result<()> {
+        let own = self.own_rootfs(&record.spec.name);
+        let Some(digest) = record.spec.rootfs_digest else {
+            return already(std::fs::remove_file(&own)).with_context(|| format!("cannot remove {}", own.display()));
+        };
+        // One that was killed here left it.
+        let staging = dir.join(STAGING);
+        let clear = || {
+            already(std::fs::remove_dir_all(&staging)).with_context(|| format!("cannot remove {}", staging.display()))
+        };
+        clear()?;
+        file::make_private_dir(&staging)?;
+        let taken = self.take_rootfs(digest, &staging).and_then(|()| {
+            let new = staging.join(own.file_name().unwrap_or_default());
+            std::fs::rename(new, &own).with_context(|| format!("cannot replace {}", own.display()))
+        });
+        // Not empty if both were the same file, which a rename leaves as it is.
+        taken.and(clear())?;
+        file::sync_dir(dir)
+    }
+
+    /// What the record was made of, if a file declares the machine.
+    pub fn origin(&self, name: &MachineName) -> Option<Digest> {
+        std::fs::read_to_string(self.directory(name).join(ORIGIN)).ok()?.trim().parse().ok()
+    }
+
+    /// Keeps what the record was made of.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_origin(&self, name: &MachineName, digest: Digest) -> Result<()> {
+        file::replace(&self.directory(name).join(ORIGIN), format!("{digest}\n").as_bytes())
+    }
+}
+
+impl Store {
+    /// The machine is not declared any more; its record stays.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn forget_origin(&self, name: &MachineName) -> Result<()> {
+        let path = self.directory(name).join(ORIGIN);
+        already(std::fs::remove_file(&path)).with_context(|| format!("cannot remove {}", path.display()))
+    }
+}
+
+fn already(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::super::tests::{Scratch, record};
+    use super::*;
+
+    #[test]
+    fn a_machine_gets_another_root_file_system() {
+        let s = Scratch::new();
+        let make = |content: &[u8]| {
+            let cache = s.store.rootfs_cache().unwrap();
+            let mut new = cache.begin().unwrap();
+            new.write_all(content).unwrap();
+            (new.keep(None).unwrap(), cache)
+        };
+        let mut record = record("web");
+        let (first, cache) = make(b"first");
+        record.spec.rootfs_digest = Some(first);
+        s.store.create(&record).unwrap();
+        drop(cache);
+        let own = s.store.own_rootfs(&record.spec.name);
+        for content in [&b"first"[..], b"second", b"second"] {
+            let (digest, _cache) = make(content);
+            record.spec.rootfs_digest = Some(digest);
+            s.store.redefine(&record).unwrap();
+            assert_eq!(std::fs::read(&own).unwrap(), content);
+            assert!(!s.store.directory(&record.spec.name).join(STAGING).exists());
+        }
+        record.spec.rootfs_digest = None;
+        s.store.redefine(&record).unwrap();
+        assert!(!own.exists());
+        assert_eq!(s.store.read(&record.spec.name).unwrap(), record);
+    }
+
+    #[test]
+    fn what_a_record_was_made_of() {
+        let s = Scratch::new();
+        let record = record("web");
+        s.store.create(&record).unwrap();
+        assert_eq!(s.store.origin(&record.spec.name), None);
+        let digest = Digest::from_bytes([7; 32]);
+        s.store.write_origin(&record.spec.name, digest).unwrap();
+        assert_eq!(s.store.origin(&record.spec.name), Some(digest));
+    }
+}
