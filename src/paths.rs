@@ -287,5 +287,11 @@ pub const OWN_CGROUPS: &str = "/proc/self/cgroup";
 /// Where control groups of version 2 are mounted: alone, or beside version 1.
 pub const CGROUP_ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
+/// The host's network interfaces.
+pub const INTERFACES: &str = "/sys/class/net";
+
+/// The numbers of the processors that this host has.
+pub const PROCESSORS: &str = "/sys/devices/system/cpu/online";
+
 /// The kernel's switches for networks.
 pub const NET_SWITCHES: &str = "/proc/sys/net";

@@ -2,6 +2,7 @@
 
 mod kernel;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use super::Outcome;
 use super::app::App;
 use super::complete;
 use super::enable::declared_by;
+use super::limits;
 use super::output::{self, Format};
 use crate::error::Error;
 use crate::machine::{Exit, Record, Selector, State, Status, View};
@@ -48,6 +50,8 @@ struct Inspection {
     record: Option<Record>,
     status: Option<Status>,
     exit: Option<Exit>,
+    /// What is enforced; what was asked is in the record.
+    limits: BTreeMap<&'static str, Vec<String>>,
     paths: Where,
     /// The machine file that declares it.
     file: Option<PathBuf>,
@@ -95,6 +99,7 @@ fn inspection(app: &App, view: View) -> Inspection {
         unit: view.unit,
         paths: Where { record: app.store.directory(&view.name), runtime: app.store.runtime(&view.name) },
         name: view.name.to_string(),
+        limits: view.record.as_ref().map(limits::shown).unwrap_or_default(),
         record: view.record,
         status: view.status,
         exit: view.exit,

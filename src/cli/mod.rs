@@ -21,6 +21,8 @@ mod generator;
 mod held;
 mod inspect;
 mod kill;
+mod limit_args;
+mod limits;
 mod linger;
 mod logs;
 mod names;
@@ -55,6 +57,9 @@ use app::App;
 
 /// What all verbs have is shown apart from what is their own.
 const GLOBAL: &str = "Global options";
+
+/// Limits, too.
+const LIMITS: &str = "Limits, with --systemd";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -14,6 +14,7 @@ use super::app::App;
 use super::elsewhere;
 use super::enable::declared_by;
 use super::filter::Filter;
+use super::limits;
 use super::output::{self, Format};
 use crate::error::Result;
 use crate::machine::{MachineService as _, Manager, Mount, Port, State, View};
@@ -66,6 +67,8 @@ struct Row {
     started: Option<Timestamp>,
     memory: Option<u64>,
     cpus: Option<u32>,
+    /// What is enforced, as `run` takes it.
+    limits: BTreeMap<&'static str, Vec<String>>,
     ports: Vec<String>,
     networks: Vec<String>,
     ips: Vec<IpAddr>,
@@ -110,6 +113,7 @@ impl From<&View> for Row {
             started: live.and_then(|status| status.running_since),
             memory: spec.map(|spec| spec.memory.0),
             cpus: spec.map(|spec| spec.cpus),
+            limits: record.map(limits::shown).unwrap_or_default(),
             ports: spec.map_or_else(Vec::new, |spec| spec.ports.iter().map(Port::arrow).collect()),
             networks: spec.map_or_else(Vec::new, |spec| spec.networks.iter().map(|on| on.network.clone()).collect()),
             ips: spec.map_or_else(Vec::new, |spec| spec.networks.iter().flat_map(|on| on.ip.addresses()).collect()),
@@ -169,6 +173,7 @@ fn table(app: &App, views: &[View], args: &PsArgs) -> String {
             "STATUS",
             "MEM",
             "CPUS",
+            "LIMITS",
             "PORTS",
             "IP",
             "VOLUMES",
@@ -221,6 +226,7 @@ fn cells(view: &View, row: Row, args: &PsArgs, now: Timestamp, colour: bool) -> 
         status,
         memory,
         row.cpus.map_or_else(String::new, |cpus| cpus.to_string()),
+        cut(limits::line(&row.limits), 32),
         row.ports.join(", "),
         row.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
         cut(row.volumes.join(", "), 32),

@@ -12,12 +12,13 @@ use clap::builder::ValueParser;
 use super::app::App;
 use super::complete;
 use super::enable::Boot;
+use super::limit_args::LimitArgs;
 use super::volume_args::VolumeArgs;
 use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{
-    Accel, Arch, Bytes, Compression, Dialect, Mac, MachineName, MachineType, Manager, NetworkRequest, Platform, Port,
-    RestartPolicy, parse_duration,
+    Accel, Arch, Bytes, Compression, Dialect, Limits, Mac, MachineName, MachineType, Manager, NetworkRequest, Platform,
+    Port, RestartPolicy, parse_duration,
 };
 use crate::paths;
 
@@ -145,6 +146,9 @@ pub(crate) struct SpecArgs {
     /// The slice to put the machine in, instead of kraft.slice
     #[arg(long, value_name = "SLICE", requires = "systemd")]
     slice: Option<String>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// A dialect, or the kernel's own.
@@ -202,6 +206,7 @@ impl SpecArgs {
             labels: labels(&self.label)?,
             properties: self.property,
             slice: self.slice,
+            limits: self.limits.limits()?.into_iter().fold(Limits::default(), Limits::with),
             ..Wanted::new(self.kernel)
         })
     }

@@ -7,6 +7,7 @@ use clap::builder::ValueParser;
 
 use super::app::App;
 use super::each::{Targets, each};
+use super::limit_args::LimitArgs;
 use super::spec_args::{POLICIES, labels};
 use super::{Outcome, complete, enable, output};
 use crate::error::Error;
@@ -44,6 +45,9 @@ pub(crate) struct UpdateArgs {
     /// Set a property of the unit, such as MemoryMax=1G or CPUQuota=50%; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     property: Vec<String>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 pub(crate) fn update(app: &App, args: &UpdateArgs) -> Outcome {
@@ -54,6 +58,7 @@ pub(crate) fn update(app: &App, args: &UpdateArgs) -> Outcome {
         stop_timeout: args.stop_timeout,
         labels: labels(&args.label).map_err(|error| vec![error])?,
         properties: args.property.clone(),
+        limits: args.limits.clone().limits().map_err(|error| vec![error])?,
     };
     if changes == Changes::default() {
         return Err(vec![Error::new("nothing to change").with_hint("`kraft update --help` shows what can be changed")]);

@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::image;
 use crate::image::rootfs;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, IpConfig, Kernel, KernelKind, MachineName, MachineType,
-    Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Record, RestartPolicy, ShareDriver,
-    Spec,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, IpConfig, Kernel, KernelKind, Limits, MachineName,
+    MachineType, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Record, RestartPolicy,
+    ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths;
@@ -54,6 +54,7 @@ pub(crate) struct Wanted {
     /// `KEY=VALUE`, as for `--property`.
     pub(crate) properties: Vec<String>,
     pub(crate) slice: Option<String>,
+    pub(crate) limits: Limits,
 }
 
 impl Wanted {
@@ -89,6 +90,7 @@ impl Wanted {
             labels: BTreeMap::new(),
             properties: Vec::new(),
             slice: None,
+            limits: Limits::default(),
         }
     }
 
@@ -172,6 +174,7 @@ impl Wanted {
             ports: self.ports,
             networks: Vec::new(),
             volumes: Vec::new(),
+            limits: self.limits,
         })
     }
 

@@ -146,6 +146,7 @@ fn liveness(runner: bool, status: Option<&Status>) -> Liveness {
 impl MachineService for LocalService {
     fn create(&self, mut record: Record) -> Result<View> {
         record.spec.validate()?;
+        enforceable(&record).with_context(|| format!("cannot create {}", record.spec.name))?;
         platform::vmm(record.spec.platform)
             .check(&record.spec, &self.store.paths().runtime)
             .with_context(|| format!("cannot create {}", record.spec.name))?;
@@ -200,7 +201,8 @@ impl MachineService for LocalService {
     fn update(&self, name: &MachineName, changes: &Changes) -> Result<Vec<Change>> {
         let mut record = self.store.read(name)?;
         let settings = apply(&mut record.spec, changes);
-        record.spec.validate()?;
+        record.spec.validate().with_context(|| format!("cannot update {name}"))?;
+        enforceable(&record).with_context(|| format!("cannot update {name}"))?;
         self.store.replace(&record)?;
         EventLog::of(&self.store).append(EventKind::Update, &record, None);
         let up = self.store.runner(name)?.is_some();
@@ -251,6 +253,14 @@ impl MachineService for LocalService {
     }
 }
 
+/// Limits are kept by systemd alone.
+fn enforceable(record: &Record) -> Result<()> {
+    match record.manager {
+        Manager::Local => record.spec.limits.need_systemd(),
+        Manager::Systemd => Ok(()),
+    }
+}
+
 /// Changes a spec; says which settings changed and when that counts for a running machine.
 fn apply(spec: &mut Spec, changes: &Changes) -> Vec<(String, Progress)> {
     let mut changed = Vec::new();
@@ -278,6 +288,10 @@ fn apply(spec: &mut Spec, changes: &Changes) -> Vec<(String, Progress)> {
             spec.labels.insert(key.clone(), value.clone());
         }
         note(&format!("label {key}"), Progress::Live);
+    }
+    for limit in &changes.limits {
+        spec.limits.set(limit.clone());
+        note(limit.name(), Progress::Live);
     }
     for property in &changes.properties {
         let key = property.split('=').next().unwrap_or(property);

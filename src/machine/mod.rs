@@ -4,6 +4,7 @@
 
 mod attachment;
 mod digest;
+pub mod limits;
 mod mount;
 mod name;
 mod network_request;
@@ -18,6 +19,7 @@ mod text;
 
 pub use attachment::{Attachment, IpConfig, Mac, is_interface_name};
 pub use digest::Digest;
+pub use limits::{Cap, Limit, Limits};
 pub use mount::{Mount, MountRequest, MountSource};
 pub use name::{MachineId, MachineName, NetworkName, Selector, VolumeName};
 pub use network_request::NetworkRequest;

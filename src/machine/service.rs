@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::derive;
-use super::{Bytes, Exit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State, Status};
+use super::{Bytes, Exit, Limit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State, Status};
 use crate::error::{Error, Kind, Result};
 
 /// Who keeps a machine alive.
@@ -148,6 +148,8 @@ pub struct Changes {
     pub labels: BTreeMap<String, String>,
     /// Unit properties to set (`KEY=VALUE`).
     pub properties: Vec<String>,
+    /// Limits to set or to leave to their defaults.
+    pub limits: Vec<Limit>,
 }
 
 /// One setting that an update changed, and when that counts.

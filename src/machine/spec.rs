@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text::kept_as_text;
-use super::{Attachment, Bytes, Digest, MachineName, Mount, Port, RestartPolicy};
+use super::{Attachment, Bytes, Digest, Limits, MachineName, Mount, Port, RestartPolicy};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.
@@ -78,6 +78,9 @@ pub struct Spec {
     /// Directories of the host's that its guest sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Mount>,
+    /// What it may take of its host.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
 }
 
 impl Spec {
@@ -118,6 +121,7 @@ impl Spec {
                 )));
             }
         }
+        self.limits.check(self)?;
         for text in self.kernel_args.iter().chain(&self.app_args) {
             if text.contains(['\0', '\n']) {
                 return Err(Error::new(format!("bad argument '{}': it holds a NUL or a newline", text.escape_debug())));
@@ -156,6 +160,7 @@ impl Spec {
             ports: Vec::new(),
             networks: Vec::new(),
             volumes: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }

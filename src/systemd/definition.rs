@@ -150,7 +150,8 @@ impl Definition {
             let gap = if text.is_empty() { "" } else { "\n" };
             text.push_str(&format!("{gap}[{name}]\n"));
             for Directive { key, value, .. } in directives {
-                text.push_str(&format!("{key}={}\n", value.replace('%', "%%")));
+                let value = if property::is_expanded(key) { value.replace('%', "%%") } else { value.clone() };
+                text.push_str(&format!("{key}={value}\n"));
             }
             text.push_str(&lines);
         }

@@ -24,6 +24,7 @@ mod failure;
 mod files;
 mod job;
 mod journal;
+mod limits;
 mod list;
 mod logs;
 mod manager;

@@ -112,6 +112,12 @@ pub fn check_directive(key: &str, value: &str) -> Result<()> {
     parse(&format!("{key}={value}")).map(drop)
 }
 
+/// Whether a unit file's `%` begins a specifier in this key's value. In an amount it is a per cent sign.
+pub(super) fn is_expanded(key: &str) -> bool {
+    use table::Kind;
+    !matches!(table::kind_of(key), Kind::Size | Kind::Tasks | Kind::CpuQuota | Kind::Fraction)
+}
+
 /// The key of a `KEY=VALUE`.
 pub(super) fn key_of(typed: &str) -> &str {
     typed.split_once('=').map_or(typed, |(key, _)| key)

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::definition::{Definition, command, quote_all, time};
+use super::limits;
 use super::property;
 use super::resolver;
 use crate::error::{Context as _, Error, Result};
@@ -206,6 +207,7 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definiti
         // Nobody is to look at it after its end: a failure is forgotten with it.
         unit.required("CollectMode", "inactive-or-failed");
     }
+    limits::set(&mut unit, &record.spec);
     for typed in &record.spec.properties {
         unit.typed(typed);
     }

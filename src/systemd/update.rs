@@ -2,6 +2,7 @@
 
 use super::anchor::unknown_property;
 use super::failure::Cause;
+use super::limits;
 use super::manager::Interface;
 use super::property::{self, Origin, Property, check_properties, key_of};
 use super::service::SystemdService;
@@ -11,14 +12,14 @@ use crate::machine::{Change, Changes, MachineName, Progress, Record};
 
 impl SystemdService {
     pub(super) fn update_machine(&self, name: &MachineName, changes: &Changes) -> Result<Vec<Change>> {
-        if self.ours(name)?.is_none() {
-            return self.inner.update(name, changes);
-        }
+        let Some(before) = self.ours(name)? else { return self.inner.update(name, changes) };
         let cannot = || format!("cannot update {name}");
         check_properties(&changes.properties).map_err(|e| e.context(cannot()))?;
         self.check_known(name, &changes.properties).map_err(|e| e.context(cannot()))?;
         let mut report = self.inner.update(name, changes)?;
-        report.retain(|change| !change.setting.starts_with("property"));
+        let is_a_limit = |setting: &str| changes.limits.iter().any(|limit| limit.name() == setting);
+        report.retain(|change| !change.setting.starts_with("property") && !is_a_limit(&change.setting));
+        let after = self.without_replaced(name, changes)?;
 
         let mut stale = false;
         for change in &mut report {
@@ -28,18 +29,43 @@ impl SystemdService {
                 stale = true;
             }
         }
-        let refused = self.set_live(name, &changes.properties)?;
+        let room = limits::more_room(&before.spec, &after.spec);
+        stale |= room.less;
+        let mut typed = room.more;
+        typed.extend(changes.limits.iter().flat_map(|limit| limits::changed(limit, &after.spec)));
+        typed.retain(|limit| !after.spec.properties.iter().any(|property| key_of(property) == key_of(limit)));
+        typed.extend(changes.properties.iter().cloned());
+        // What the manager refuses altogether is not kept either.
+        let refused = self.set_live(name, &typed).inspect_err(|_| {
+            let _ = self.store.replace(&before);
+        })?;
+        let progress = |key: &str| {
+            if refused.iter().any(|refused| refused == key) { Progress::NeedsRestart } else { Progress::Live }
+        };
+        for limit in &changes.limits {
+            report.push(Change { setting: limit.name().to_owned(), progress: progress(limits::key(limit)) });
+        }
         for typed in &changes.properties {
             let key = key_of(typed);
-            let progress =
-                if refused.iter().any(|refused| refused == key) { Progress::NeedsRestart } else { Progress::Live };
-            stale |= progress == Progress::NeedsRestart;
-            report.push(Change { setting: format!("property {key}"), progress });
+            report.push(Change { setting: format!("property {key}"), progress: progress(key) });
         }
+        stale |= !refused.is_empty();
         if stale {
             self.mark_stale(name)?;
         }
         Ok(report)
+    }
+
+    /// The record after the update. A limit takes the place of the property that said the same before.
+    fn without_replaced(&self, name: &MachineName, changes: &Changes) -> Result<Record> {
+        let mut record = self.store.read(name)?;
+        let set_now = |key: &str| changes.properties.iter().any(|typed| key_of(typed) == key);
+        let replaced = |key: &str| changes.limits.iter().any(|limit| limits::key(limit) == key) && !set_now(key);
+        if record.spec.properties.iter().any(|typed| replaced(key_of(typed))) {
+            record.spec.properties.retain(|typed| !replaced(key_of(typed)));
+            self.store.replace(&record)?;
+        }
+        Ok(record)
     }
 
     /// Whether systemd knows these properties. It refuses what it does not know and what cannot be changed now by the same

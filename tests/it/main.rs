@@ -22,6 +22,7 @@ mod dialect;
 mod ends;
 mod faults;
 mod killed;
+mod limits;
 mod local;
 mod many;
 mod names;

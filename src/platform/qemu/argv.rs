@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::machine::limits::TRANSLATIONS;
 use crate::machine::{Accel, Arch, KernelKind, MachineType, Port, ShareDriver, Spec};
 use crate::platform::cmdline::{Loader, Told, command_line};
 use crate::platform::{Nic, NicBackend, Share, ShareBackend};
@@ -126,10 +127,11 @@ fn machine(spec: &Spec, choice: &Choice) -> String {
     }
 }
 
-fn accel(accel: Accel) -> &'static str {
+fn accel(accel: Accel) -> String {
     match accel {
-        Accel::Kvm => "kvm",
-        Accel::Auto | Accel::Tcg => "tcg",
+        Accel::Kvm => "kvm".into(),
+        // The machine's limit of memory counts on it.
+        Accel::Auto | Accel::Tcg => format!("tcg,tb-size={TRANSLATIONS}"),
     }
 }
 
@@ -281,7 +283,7 @@ mod tests {
             line.join(" "),
             "-name web,process=kraft:web -nodefaults -no-user-config -display none \
              -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
-             -machine microvm,auto-kernel-cmdline=off,x-option-roms=off -accel tcg -cpu max -smp 2 -m 64M -rtc base=utc \
+             -machine microvm,auto-kernel-cmdline=off,x-option-roms=off -accel tcg,tb-size=256 -cpu max -smp 2 -m 64M -rtc base=utc \
              -S -action reboot=shutdown,shutdown=poweroff,panic=pause,watchdog=poweroff -bios /fw/qboot.rom \
              -kernel /k/web.elf -initrd /k/root.cpio -chardev stdio,id=console,signal=off -serial chardev:console \
              -chardev socket,id=monitor,fd=5 -mon chardev=monitor,mode=control \
