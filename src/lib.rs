@@ -20,4 +20,5 @@ pub mod signals;
 pub mod store;
 pub mod systemd;
 pub mod undo;
+pub mod usage;
 pub mod volume;

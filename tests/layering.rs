@@ -13,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const LAYERS: [&[&str]; 7] = [
     &["error", "paths", "process", "signals", "undo", "logging"],
     &["machine", "store"],
-    &["platform", "network", "volume", "image", "kraftfile", "config"],
+    &["platform", "network", "volume", "image", "kraftfile", "config", "usage"],
     &["lifecycle", "declared"],
     &["local", "runner", "systemd"],
     &["oci", "proxy", "generator"],
@@ -27,13 +27,14 @@ const ORDERED: [usize; 3] = [0, 1, 6];
 const STRICTER: [(&str, usize); 1] = [("systemd", 1)];
 
 /// Paths in code, and where they may stand: a file, or a directory with all in it.
-const CONFINED: [(&[&str], &[&str]); 13] = [
+const CONFINED: [(&[&str], &[&str]); 14] = [
     (&["zbus"], &["systemd/"]),
     (&["zvariant"], &["systemd/"]),
     (&["clap"], &["cli/", "main.rs"]),
     (&["clap_complete"], &["cli/", "main.rs"]),
     (&["clap_mangen"], &["cli/", "main.rs"]),
     (&["comfy_table"], &["cli/", "main.rs"]),
+    (&["ratatui"], &["cli/top/"]),
     (&["kvm_ioctls"], &["platform/"]),
     (&["netlink_packet_core"], &["network/"]),
     (&["netlink_packet_route"], &["network/"]),

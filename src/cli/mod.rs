@@ -35,9 +35,13 @@ mod restore;
 mod rm;
 mod run;
 mod runner;
+mod samples;
 mod spec_args;
 mod start;
+mod stats;
 mod stop;
+mod tick;
+mod top;
 mod update;
 mod version;
 mod volume;
@@ -108,6 +112,8 @@ enum Verb {
     #[command(alias = "ls", after_help = "`kraft ls` is the same.")]
     Ps(ps::PsArgs),
     Inspect(inspect::InspectArgs),
+    Stats(stats::StatsArgs),
+    Top(top::TopArgs),
     #[command(alias = "log", after_help = "`kraft log` is the same.")]
     Logs(logs::LogsArgs),
     #[command(alias = "event", after_help = "`kraft event` is the same.")]
@@ -169,6 +175,8 @@ pub fn main() -> Outcome {
         Verb::Update(args) => update::update(&app, &args),
         Verb::Ps(args) => ps::ps(&app, &args),
         Verb::Inspect(args) => inspect::inspect(&app, &args),
+        Verb::Stats(args) => stats::stats(&app, &args),
+        Verb::Top(args) => top::top(&app, &args),
         Verb::Logs(args) => logs::logs(&app, &args),
         Verb::Events(args) => events::events(&app, &args),
         Verb::Net(args) => net::net(&app, &args),

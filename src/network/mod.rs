@@ -36,3 +36,4 @@ pub use networks::Networks;
 pub use orphans::orphans;
 pub use record::{Network, SCHEMA};
 pub use request::resolve;
+pub use tap::taps;

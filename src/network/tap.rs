@@ -31,6 +31,11 @@ pub(super) fn name(record: &Record, index: usize) -> String {
     format!("kt{}{index:x}", record.id.short())
 }
 
+/// The taps of a running machine's, in the order of its interfaces.
+pub fn taps(record: &Record) -> Vec<String> {
+    (0..record.spec.networks.len()).map(|index| name(record, index)).collect()
+}
+
 /// Makes a tap, marks it, and puts it on a bridge.
 pub(super) fn make(
     netlink: &mut Netlink,

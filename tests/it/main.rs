@@ -31,6 +31,7 @@ mod networks;
 mod ports;
 mod published;
 mod rootfs;
+mod stats;
 mod stop;
 mod systemd;
 mod user;
