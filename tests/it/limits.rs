@@ -175,8 +175,8 @@ fn limits_need_systemd() {
 #[test]
 fn limits_of_a_person_s_machine() {
     let lab = Lab::of("own-limits", Who::Tester);
-    lab.run_tiny("web", &["--memory-max", "300M", "--cpu-quota", "150%"], &[]);
-    assert_set(&lab, "web", &[("MemoryMax", "314572800"), ("CPUQuotaPerSecUSec", "1.5s")]);
+    lab.run_tiny("web", &["--memory-max", "300M", "--cpu-quota", "200%"], &[]);
+    assert_set(&lab, "web", &[("MemoryMax", "314572800"), ("CPUQuotaPerSecUSec", "2s")]);
     lab.kraft(["update", "--cpu-quota", "infinity", &lab.name("web")]).ok();
     assert_set(&lab, "web", &[("CPUQuotaPerSecUSec", "infinity")]);
 }
