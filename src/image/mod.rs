@@ -4,6 +4,7 @@
 pub mod cpio;
 pub mod directory;
 mod elf;
+pub mod extend;
 pub mod initrd;
 pub mod kernel;
 pub mod rootfs;

@@ -33,6 +33,12 @@ void print_number(uint32_t n)
 		put(digits[--i]);
 }
 
+void print_hex(uint32_t n)
+{
+	for (int shift = 28; shift >= 0; shift -= 4)
+		put("0123456789abcdef"[n >> shift & 15]);
+}
+
 void print_numbered(const char *what, uint32_t n)
 {
 	print(what);

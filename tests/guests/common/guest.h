@@ -43,12 +43,15 @@ void put(char c);
 void print(const char *s);
 void print_some(const char *s, uint32_t length);
 void print_number(uint32_t n);
+void print_hex(uint32_t n);
 void print_numbered(const char *what, uint32_t n);
 
 /* loader.c: what the loader left. */
 extern uint8_t image_end[];
 extern uint32_t memory_end;
 extern char line[4096]; /* our copy of the command line: the loader's may be written over */
+
+extern uint32_t disk_start, disk_end; /* the RAM disk; 0 if there is none */
 
 /* words.c: the command line's words. */
 int word(const char *name, uint32_t *value);

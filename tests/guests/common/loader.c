@@ -5,6 +5,7 @@ void start(uint32_t magic, uint32_t info);
 
 char line[4096];
 uint32_t memory_end;
+uint32_t disk_start, disk_end;
 
 static void copy_line(uint32_t from)
 {
@@ -24,6 +25,11 @@ static void read_info(uint32_t magic, const uint32_t *info)
 		memory_end = MIB + info[2] * 1024;
 	if (info[0] & 1 << 2)
 		copy_line(info[4]);
+	if (info[0] & 1 << 3 && info[5]) {
+		const uint32_t *module = (const uint32_t *)info[6];
+		disk_start = module[0];
+		disk_end = module[1];
+	}
 }
 #else
 struct pvh_info {
@@ -50,6 +56,11 @@ static void read_info(uint32_t magic, const uint32_t *info)
 				memory_end = (uint32_t)(m[i].start + m[i].size);
 	}
 	copy_line((uint32_t)pvh->command_line);
+	if (pvh->modules) {
+		const uint64_t *module = (const uint64_t *)(uint32_t)pvh->module_list;
+		disk_start = (uint32_t)module[0];
+		disk_end = (uint32_t)(module[0] + module[1]);
+	}
 }
 #endif
 

@@ -4,6 +4,7 @@
  * It prints `tiny: COMMAND LINE` on COM1 and then obeys these words, in this order, whatever the order they came in.
  * Any other word is ignored, so a loader may add its own (Multiboot loaders put the kernel's path in front).
  *
+ *   secret=NAME    print the length and the FNV-1a hash of a secret, from fw_cfg and from the RAM disk; may be repeated
  *   touch=MIB      write to MIB mebibytes of memory
  *   lines=N        print `line 1` to `line N`
  *   flood          print for ever, as fast as it goes
@@ -19,7 +20,7 @@
  *
  *   ignore-power   do not look at the power button; else it prints `tiny: power button` and powers off
  */
-#include "guest.h"
+#include "secret.h"
 
 #define PVPANIC_PORT 0x505
 #define PVPANIC_PANICKED 0x1
@@ -76,6 +77,9 @@ void kernel(void)
 		hz = 1000;
 	start_clock(hz);
 
+	const char *at = 0, *name;
+	while ((name = next_value(&at, "secret", &n)))
+		say_secret(name, n);
 	if (word("touch", &n))
 		touch(n);
 	n = 0;
