@@ -60,6 +60,32 @@ pub const QBOOT: [&str; 4] = [
     "/usr/local/share/qemu/qboot.rom",
 ];
 
+/// Where systemd-machined's name on the bus is registered, if it is installed.
+pub const MACHINED_SERVICES: [&str; 2] = [
+    "/usr/share/dbus-1/system-services/org.freedesktop.machine1.service",
+    "/usr/local/share/dbus-1/system-services/org.freedesktop.machine1.service",
+];
+
+/// Where systemd looks for credentials that are not given by a path, in its order (systemd.exec(5)).
+pub const CREDSTORES: [&str; 3] = ["/etc/credstore", "/run/credstore", "/usr/lib/credstore"];
+/// The same for those that are encrypted.
+pub const ENCRYPTED_CREDSTORES: [&str; 3] =
+    ["/etc/credstore.encrypted", "/run/credstore.encrypted", "/usr/lib/credstore.encrypted"];
+/// Where secrets are in a RAM disk, relative to its root.
+pub const GUEST_SECRETS: [&str; 2] = ["run", "run/credentials"];
+
+/// Where systemd put the credentials of the unit that this process is in, if it has any.
+pub fn credentials_directory() -> Option<PathBuf> {
+    dir_from_env("CREDENTIALS_DIRECTORY").ok().flatten()
+}
+
+/// Where systemd's user manager looks for a person's credentials.
+pub fn user_credstores() -> Vec<PathBuf> {
+    let config =
+        dir_from_env("XDG_CONFIG_HOME").ok().flatten().or_else(|| Some(home("XDG_CONFIG_HOME").ok()?.join(".config")));
+    [config, user_runtime_dir().ok()].into_iter().flatten().map(|dir| dir.join("credstore")).collect()
+}
+
 /// Whose machines: the host's, or one person's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Outcome;
@@ -16,6 +17,7 @@ use super::limits;
 use super::output::{self, Format};
 use crate::error::Error;
 use crate::machine::{Exit, Record, Selector, State, Status, View};
+use crate::systemd;
 
 /// Show all that is known of machines, or of a kernel
 #[derive(Debug, Args)]
@@ -47,6 +49,8 @@ struct Inspection {
     state: State,
     problem: Option<String>,
     unit: Option<String>,
+    timer: Option<String>,
+    next_start: Option<Timestamp>,
     record: Option<Record>,
     status: Option<Status>,
     exit: Option<Exit>,
@@ -97,6 +101,8 @@ fn inspection(app: &App, view: View) -> Inspection {
         state: view.state,
         problem: view.problem.as_ref().map(ToString::to_string),
         unit: view.unit,
+        timer: view.record.as_ref().and_then(systemd::timer_name),
+        next_start: view.record.as_ref().and_then(|record| app.systemd().next_start(record)),
         paths: Where { record: app.store.directory(&view.name), runtime: app.store.runtime(&view.name) },
         name: view.name.to_string(),
         limits: view.record.as_ref().map(limits::shown).unwrap_or_default(),

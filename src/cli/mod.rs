@@ -36,6 +36,8 @@ mod rm;
 mod run;
 mod runner;
 mod samples;
+mod schedule_args;
+mod secret_args;
 mod spec_args;
 mod start;
 mod stats;

@@ -18,6 +18,7 @@ use super::limits;
 use super::output::{self, Format};
 use crate::error::Result;
 use crate::machine::{MachineService as _, Manager, Mount, Port, State, View};
+use crate::systemd;
 
 /// List machines
 ///
@@ -77,6 +78,8 @@ struct Row {
     arch: Option<String>,
     manager: Option<Manager>,
     unit: Option<String>,
+    timer: Option<String>,
+    on_calendar: Vec<String>,
     pid: Option<u32>,
     vmm_pid: Option<u32>,
     restarts: u32,
@@ -122,6 +125,8 @@ impl From<&View> for Row {
             arch: spec.map(|spec| spec.arch.to_string()),
             manager: record.map(|record| record.manager),
             unit: view.unit.clone(),
+            timer: record.and_then(systemd::timer_name),
+            on_calendar: spec.map_or_else(Vec::new, |spec| spec.on_calendar.clone()),
             pid: live.map(|status| status.runner_pid),
             vmm_pid: live.and_then(|status| status.vmm_pid),
             restarts: live.map_or(0, |status| status.restarts),

@@ -6,6 +6,7 @@ use super::Outcome;
 use super::app::App;
 use super::each::{Targets, each};
 use super::stop::Way;
+use crate::lifecycle::secrets;
 
 /// Stop machines and start them again
 ///
@@ -22,6 +23,9 @@ pub(crate) struct RestartArgs {
 pub(crate) fn restart(app: &App, args: &RestartArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
         let _claim = app.claim(name)?;
+        // Before anything is stopped that would not start again.
+        let record = app.store.read(name)?;
+        secrets::check(&record.spec, record.manager)?;
         service.stop(name, args.way.mode())?;
         service.start(name).map(drop)
     })

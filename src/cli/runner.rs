@@ -15,6 +15,9 @@ use crate::paths;
 use crate::runner::{self, ConsoleMode, oom_kills};
 use crate::systemd;
 
+/// `$EXIT_STATUS` of a unit whose credentials could not be had (systemd.exec(5)).
+const CREDENTIALS: &str = "243";
+
 /// Run a machine in the foreground; for units and for kraft itself
 #[derive(Debug, Args)]
 pub(crate) struct RunnerArgs {
@@ -32,6 +35,9 @@ pub(crate) struct RunnerArgs {
     /// Fail by this, which is wrong in the machine's file
     #[arg(long, value_name = "FLAW", conflicts_with_all = ["sweep", "declared"])]
     broken: Vec<String>,
+    /// Register a machine that runs with systemd-machined
+    #[arg(long, conflicts_with = "sweep")]
+    register: bool,
 }
 
 pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> Outcome {
@@ -54,7 +60,11 @@ pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> O
         }
         _ => logging::to_stderr(level),
     }
-    let code = record.and_then(|record| if args.sweep { sweep(app, &record) } else { live(app, &record) });
+    let code = record.and_then(|record| match (args.sweep, args.register) {
+        (true, _) => sweep(app, &record),
+        (false, true) => register(app, &record),
+        (false, false) => live(app, &record),
+    });
     code.map_err(|error| vec![error])
 }
 
@@ -67,6 +77,23 @@ fn before_it_runs(app: &App, args: &RunnerArgs) -> Outcome {
         declare::tell(&error);
         vec![error]
     })
+}
+
+/// As the unit beside the machine's. The machine may have been restarted meanwhile.
+fn register(app: &App, record: &Record) -> Result<ExitCode> {
+    let leader = || -> Result<Option<u32>> {
+        let status = app.store.status(&record.spec.name)?;
+        Ok(status.filter(|status| status.running_since.is_some() && status.vmm_pid.is_some()).map(|s| s.runner_pid))
+    };
+    let mut registered = None;
+    while let Some(pid) = leader()?.filter(|&pid| registered != Some(pid)) {
+        registered = Some(pid);
+        if let Err(error) = systemd::register(record, pid) {
+            log::warn!("{error}");
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn live(app: &App, record: &Record) -> Result<ExitCode> {
@@ -93,7 +120,16 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
             Cause::Unit { result, code: variable("EXIT_CODE"), status: variable("EXIT_STATUS"), oom: oom_kills() > 0 }
         }
     };
-    let verdict = lifecycle::sweep(&app.store, record, &cause)?;
+    let verdict = match &cause {
+        Cause::Unit { status, .. } if status == CREDENTIALS => {
+            // systemd says only that something is wrong with them.
+            let why = lifecycle::secrets::check(&record.spec, record.manager).err();
+            let why = why.map_or_else(|| "systemd cannot load its secrets".to_owned(), |error| error.to_string());
+            log::error!("{name}: {why}");
+            lifecycle::never_began(&app.store, record, why).map(|()| Some(Verdict::Final))?
+        }
+        cause => lifecycle::sweep(&app.store, record, cause)?,
+    };
     if verdict != Some(Verdict::Final) {
         return Ok(ExitCode::SUCCESS);
     }

@@ -13,12 +13,14 @@ use super::app::App;
 use super::complete;
 use super::enable::Boot;
 use super::limit_args::LimitArgs;
+use super::schedule_args::ScheduleArgs;
+use super::secret_args::SecretArgs;
 use super::volume_args::VolumeArgs;
 use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{
-    Accel, Arch, Bytes, Compression, Dialect, Limits, Mac, MachineName, MachineType, Manager, NetworkRequest, Platform,
-    Port, RestartPolicy, parse_duration,
+    Accel, Arch, Bytes, Compression, Dialect, Limits, Mac, MachineName, MachineType, Machined, Manager, NetworkRequest,
+    Platform, Port, RestartPolicy, parse_duration,
 };
 use crate::paths;
 
@@ -99,6 +101,12 @@ pub(crate) struct SpecArgs {
     #[command(flatten)]
     volumes: VolumeArgs,
 
+    #[command(flatten)]
+    secrets: SecretArgs,
+
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+
     /// Remove the machine when it ends
     #[arg(long)]
     pub(crate) rm: bool,
@@ -142,6 +150,11 @@ pub(crate) struct SpecArgs {
     /// Set a property of the unit, as systemd-run does; may be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "systemd")]
     property: Vec<String>,
+
+    /// Tell systemd-machined of the machine, so that `machinectl` knows it; auto does if it is installed, for the system's
+    /// machines
+    #[arg(long, value_name = "auto|yes|no", default_value = "auto", requires = "systemd", add = complete::words(Machined::ALL))]
+    machined: Machined,
 
     /// The slice to put the machine in, instead of kraft.slice
     #[arg(long, value_name = "SLICE", requires = "systemd")]
@@ -207,6 +220,10 @@ impl SpecArgs {
             properties: self.property,
             slice: self.slice,
             limits: self.limits.limits()?.into_iter().fold(Limits::default(), Limits::with),
+            secrets: self.secrets.secrets,
+            on_calendar: self.schedule.on_calendar,
+            runtime_max: self.schedule.runtime_max,
+            machined: self.machined,
             ..Wanted::new(self.kernel)
         })
     }

@@ -5,6 +5,7 @@ use clap::Args;
 use super::Outcome;
 use super::app::App;
 use super::each::{Targets, each};
+use crate::lifecycle::secrets;
 
 /// Start machines, or let paused ones go on
 ///
@@ -18,6 +19,10 @@ pub(crate) struct StartArgs {
 pub(crate) fn start(app: &App, args: &StartArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
         let _claim = app.claim(name)?;
+        let record = app.store.read(name)?;
+        if !record.spec.secrets.is_empty() && !service.get(name)?.state.is_live() {
+            secrets::check(&record.spec, record.manager)?;
+        }
         service.start(name).map(drop)
     })
 }

@@ -11,10 +11,11 @@ use super::names;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::image::rootfs;
+use crate::lifecycle::secrets;
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, IpConfig, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Record, RestartPolicy,
-    ShareDriver, Spec,
+    MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Record,
+    RestartPolicy, SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths;
@@ -55,6 +56,11 @@ pub(crate) struct Wanted {
     pub(crate) properties: Vec<String>,
     pub(crate) slice: Option<String>,
     pub(crate) limits: Limits,
+    pub(crate) secrets: Vec<SecretRequest>,
+    /// systemd's calendar expressions.
+    pub(crate) on_calendar: Vec<String>,
+    pub(crate) runtime_max: Option<Duration>,
+    pub(crate) machined: Machined,
 }
 
 impl Wanted {
@@ -91,6 +97,10 @@ impl Wanted {
             properties: Vec::new(),
             slice: None,
             limits: Limits::default(),
+            secrets: Vec::new(),
+            on_calendar: Vec::new(),
+            runtime_max: None,
+            machined: Machined::Auto,
         }
     }
 
@@ -112,7 +122,8 @@ impl Wanted {
         let record = kernel.record(paths::absolute(&self.kernel)?, self.dialect);
         let missing = self.missing;
         let volumes = super::held::mounts(app, self.volumes.clone())?;
-        let spec = Spec { networks, volumes, ..self.into_spec(kernel.arch, record)? };
+        let secrets = super::secret_args::settle(app.scope, self.secrets.clone())?;
+        let spec = Spec { networks, volumes, secrets, ..self.into_spec(kernel.arch, record)? };
         check(&spec)?;
         Ok(Settled { spec, missing, rootfs: source })
     }
@@ -175,6 +186,10 @@ impl Wanted {
             networks: Vec::new(),
             volumes: Vec::new(),
             limits: self.limits,
+            secrets: Vec::new(),
+            on_calendar: self.on_calendar,
+            runtime_max_ms: self.runtime_max.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            machined: self.machined,
         })
     }
 
@@ -209,6 +224,7 @@ impl Settled {
 
     /// Makes the volumes that are missing and the root file system.
     pub(crate) fn make(mut self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
+        secrets::check(&self.spec, manager)?;
         let volumes = Volumes::hold(app, &self.spec, self.missing)?;
         let rootfs = self.pack(app)?;
         Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, rootfs) })

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::mark::written_for;
 use crate::config::MachineFile;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, IpConfig, Kernel, KernelKind, MachineId, MachineName, Manager, Mount, MountRequest,
-    MountSource, NetworkRequest, Platform, Record, RestartPolicy, SCHEMA, ShareDriver, Spec,
+    Accel, Arch, Attachment, Bytes, IpConfig, Kernel, KernelKind, Limits, MachineId, MachineName, Machined, Manager,
+    Mount, MountRequest, MountSource, NetworkRequest, Platform, Record, RestartPolicy, SCHEMA, ShareDriver, Spec,
 };
 use crate::paths::{self, Paths};
 
@@ -73,6 +73,11 @@ fn spec(file: &MachineFile) -> Spec {
         ports: settings.ports.unwrap_or_default(),
         networks: settings.networks.unwrap_or_default().into_iter().map(attachment).collect(),
         volumes: settings.volumes.unwrap_or_default().into_iter().map(mount).collect(),
+        limits: Limits::default(),
+        secrets: Vec::new(),
+        on_calendar: Vec::new(),
+        runtime_max_ms: None,
+        machined: Machined::Auto,
     }
 }
 

@@ -3,11 +3,13 @@
 //! Everything that stays behind when a process dies carries the machine's mark, so that [`detach`] finds it without
 //! having been there when it was made: after a failed start, a normal end, a killed runner, or by `kraft doctor --fix`.
 
+use std::os::fd::OwnedFd;
+
 use crate::error::{Error, Result};
-use crate::lifecycle::{ports, shares};
+use crate::lifecycle::{ports, secrets, shares};
 use crate::machine::{IpConfig, Record, Spec};
 use crate::network;
-use crate::platform::{Nic, NicBackend, Share};
+use crate::platform::{Nic, NicBackend, SecretFile, Share};
 use crate::store::Store;
 use crate::volume::virtiofsd::Virtiofsd;
 
@@ -20,6 +22,10 @@ pub struct Attached {
     pub shares: Vec<Share>,
     /// The programs that serve some of them: they end with this value.
     pub servers: Vec<Virtiofsd>,
+    /// Those of its secrets that the VMM shows to the guest.
+    pub secrets: Vec<SecretFile>,
+    /// The RAM disk with its other secrets in it.
+    pub initrd: Option<OwnedFd>,
 }
 
 /// Makes all that the machine needs. Nothing is left of it when that fails.
@@ -45,6 +51,7 @@ fn try_attach(store: &Store, record: &Record) -> Result<Attached> {
         ip: connection.ip,
         backend: NicBackend::Tap { queue: connection.queue, vhost: connection.vhost },
     }));
+    (attached.secrets, attached.initrd) = secrets::open(record)?;
     (attached.shares, attached.servers) = shares::open(store, spec)?;
     Ok(attached)
 }

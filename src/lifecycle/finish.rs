@@ -1,7 +1,9 @@
 //! How an end is recorded: the exit where it survives a reboot, the status, the event; and whether a restart follows.
 
+use jiff::Timestamp;
+
 use crate::error::Result;
-use crate::machine::{Exit, Manager, Phase, Record, RestartPolicy, Status};
+use crate::machine::{Exit, Manager, Phase, Reason, Record, RestartPolicy, Status};
 use crate::store::Store;
 
 use super::announce::announce;
@@ -36,6 +38,17 @@ pub fn finish(store: &Store, record: &Record, status: &mut Status, exit: Exit) -
 /// Those of [`finish`].
 pub(super) fn finish_for_good(store: &Store, record: &Record, status: &mut Status, exit: Exit) -> Result<Verdict> {
     record_end(store, record, status, exit, Verdict::Final).map(|()| Verdict::Final)
+}
+
+/// Records why there was no runner at all, which its manager says in its stead.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn never_began(store: &Store, record: &Record, why: String) -> Result<()> {
+    let exit = Exit { at: Timestamp::now(), reason: Reason::StartFailed, code: 125, detail: why };
+    store.write_exit(&record.spec.name, &exit)?;
+    EventLog::of(store).append(EventKind::Die, record, Some(&exit));
+    Ok(())
 }
 
 fn record_end(store: &Store, record: &Record, status: &mut Status, exit: Exit, verdict: Verdict) -> Result<()> {

@@ -22,6 +22,20 @@ pub const STOP_TIMED_OUT: &str = "3da2a97d9422443cb3de6ac128cca230";
 /// KVM does not work here: the guest's instructions are translated.
 pub const TRANSLATED: &str = "24079cf5a76447a7b6d19f1f6bf90b9a";
 
+/// A guest was stopped because its time (`--runtime-max`) was over.
+pub const TIME_OVER: &str = "5e75dc0e4a014d5f9b54c44ee3286e15";
+
 /// All of them.
-pub const ALL: [&str; 10] =
-    [EXITED, FAILED, CRASHED, OUT_OF_MEMORY, KILLED, UNRESPONSIVE, NOT_STARTED, STARTED, STOP_TIMED_OUT, TRANSLATED];
+pub const ALL: &[&str] = &[
+    EXITED,
+    FAILED,
+    CRASHED,
+    OUT_OF_MEMORY,
+    KILLED,
+    UNRESPONSIVE,
+    NOT_STARTED,
+    STARTED,
+    STOP_TIMED_OUT,
+    TRANSLATED,
+    TIME_OVER,
+];

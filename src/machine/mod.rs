@@ -11,6 +11,7 @@ mod network_request;
 mod port;
 mod quantity;
 mod restart;
+mod secret;
 mod service;
 mod spec;
 mod state;
@@ -26,12 +27,13 @@ pub use network_request::NetworkRequest;
 pub use port::Port;
 pub use quantity::{Bytes, Duration, parse_duration};
 pub use restart::RestartPolicy;
+pub use secret::{Delivery, FW_CFG_PREFIX, SECRETS_LIMIT, Secret, SecretRequest};
 pub use service::{
     Change, Changes, LogLine, LogQuery, Logs, MachineService, Manager, Progress, Record, StopMode, View, Watch,
 };
 pub use spec::{
-    Abilities, Accel, Arch, Compression, Dialect, Kernel, KernelKind, MachineType, Platform, Protocol, ShareDriver,
-    Spec,
+    Abilities, Accel, Arch, Compression, Dialect, Kernel, KernelKind, MachineType, Machined, Platform, Protocol,
+    ShareDriver, Spec,
 };
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
 pub use status::{Exit, Phase, Reason, Status};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text::kept_as_text;
-use super::{Attachment, Bytes, Digest, Limits, MachineName, Mount, Port, RestartPolicy};
+use super::{Attachment, Bytes, Digest, Limits, MachineName, Mount, Port, RestartPolicy, Secret};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.
@@ -64,6 +64,18 @@ pub struct Spec {
     /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// What its guest is given and nobody else is to see: where it is, not what it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+    /// When the systemd manager starts it besides on request, in systemd's calendar expressions (systemd.time(7)).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_calendar: Vec<String>,
+    /// How long it may run before it is stopped, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_max_ms: Option<u64>,
+    /// Whether systemd-machined is told of it.
+    #[serde(default, skip_serializing_if = "Machined::is_auto")]
+    pub machined: Machined,
     /// The kernel.
     pub kernel: Kernel,
     /// The guest's environment.
@@ -87,6 +99,11 @@ impl Spec {
     /// The longest wait for a graceful stop.
     pub fn stop_timeout(&self) -> Duration {
         Duration::from_millis(self.stop_timeout_ms)
+    }
+
+    /// How long it may run before it is stopped.
+    pub fn runtime_max(&self) -> Option<Duration> {
+        self.runtime_max_ms.map(Duration::from_millis)
     }
 
     /// Checks what the types cannot say.
@@ -122,6 +139,19 @@ impl Spec {
             }
         }
         self.limits.check(self)?;
+        self.validate_secrets()?;
+        let is_none = |text: &&String| text.trim().is_empty() || text.contains(char::is_control);
+        if let Some(bad) = self.on_calendar.iter().find(is_none) {
+            return Err(Error::new(format!("bad calendar expression '{}'", bad.escape_debug()))
+                .with_hint("`systemd-analyze calendar EXPR` tells what an expression means"));
+        }
+        if self.auto_remove && !self.on_calendar.is_empty() {
+            let why = "what is started by the calendar is not removed";
+            return Err(Error::new(format!("--rm and --on-calendar exclude each other: {why}")));
+        }
+        if self.runtime_max_ms == Some(0) {
+            return Err(Error::new("bad --runtime-max 0: a guest that may not run at all"));
+        }
         for text in self.kernel_args.iter().chain(&self.app_args) {
             if text.contains(['\0', '\n']) {
                 return Err(Error::new(format!("bad argument '{}': it holds a NUL or a newline", text.escape_debug())));
@@ -161,6 +191,10 @@ impl Spec {
             networks: Vec::new(),
             volumes: Vec::new(),
             limits: Limits::default(),
+            secrets: Vec::new(),
+            on_calendar: Vec::new(),
+            runtime_max_ms: None,
+            machined: Machined::Auto,
         }
     }
 }
@@ -346,6 +380,26 @@ words! {
         Kvm = "kvm",
         /// QEMU's translator.
         Tcg = "tcg",
+    }
+}
+
+words! {
+    /// Whether systemd-machined is told of a machine.
+    #[derive(Default)]
+    Machined, "choice" {
+        /// If it is installed.
+        #[default]
+        Auto = "auto",
+        /// In any case.
+        Yes = "yes",
+        /// Not.
+        No = "no",
+    }
+}
+
+impl Machined {
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
     }
 }
 

@@ -200,7 +200,8 @@ fn ended_as(reason: Reason) -> State {
         | Reason::Killed
         | Reason::Signal
         | Reason::Oom
-        | Reason::Watchdog => State::Errored,
+        | Reason::Watchdog
+        | Reason::Expired => State::Errored,
     }
 }
 
@@ -282,6 +283,7 @@ mod tests {
             Reason::Signal,
             Reason::Oom,
             Reason::Watchdog,
+            Reason::Expired,
             Reason::StartFailed,
         ])
     }

@@ -108,6 +108,7 @@ impl Exit {
             | Reason::Signal
             | Reason::Oom
             | Reason::Watchdog
+            | Reason::Expired
             | Reason::StartFailed => false,
         }
     }
@@ -146,6 +147,8 @@ pub enum Reason {
     Oom,
     /// The VMM did not answer any more.
     Watchdog,
+    /// It ran as long as it may, and was stopped for that.
+    Expired,
     /// It never ran.
     StartFailed,
 }
@@ -168,6 +171,7 @@ impl Reason {
             Self::Signal => "signal",
             Self::Oom => "oom",
             Self::Watchdog => "watchdog",
+            Self::Expired => "expired",
             Self::StartFailed => "start-failed",
         }
     }

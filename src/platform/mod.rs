@@ -26,6 +26,10 @@ pub struct Launch<'a> {
     pub nics: Vec<Nic>,
     /// The host's directories that it sees.
     pub shares: Vec<Share>,
+    /// What it may read from the VMM's firmware configuration.
+    pub secrets: Vec<SecretFile>,
+    /// The RAM disk to use in place of the spec's.
+    pub initrd: Option<OwnedFd>,
     /// Where facts about this host may be kept until it goes down.
     pub cache: &'a Path,
     /// The guest's console and what the VMM itself has to say.
@@ -110,6 +114,15 @@ pub enum ShareBackend {
         /// Its socket, connected.
         socket: OwnedFd,
     },
+}
+
+/// A secret of the guest's, ready to be read.
+#[derive(Debug)]
+pub struct SecretFile {
+    /// What the guest calls it.
+    pub name: String,
+    /// Its content, open.
+    pub content: OwnedFd,
 }
 
 /// Where a VMM writes.

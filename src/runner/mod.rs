@@ -7,6 +7,7 @@
 mod complaints;
 mod console;
 mod drain;
+mod expiry;
 mod heartbeat;
 mod notify;
 mod oom;

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::complaints::Complaints;
 use super::console::Console;
+use super::expiry::Expiry;
 use super::heartbeat::{Beat, Heartbeat};
 use super::notify::Notifier;
 use super::oom::oom_kills;
@@ -46,6 +47,7 @@ struct Life {
     broken: bool,
     start_by: Instant,
     heartbeat: Heartbeat,
+    expiry: Expiry,
 }
 
 impl Supervisor<'_> {
@@ -63,9 +65,9 @@ impl Supervisor<'_> {
             complaints: writer.into(),
         };
         let control = self.store.control_socket(&spec.name);
-        let Attached { nics, shares, servers } = lifecycle::attach(self.store, self.record)?;
+        let Attached { nics, shares, servers, secrets, initrd } = lifecycle::attach(self.store, self.record)?;
         let cache = &self.store.paths().runtime;
-        let launch = Launch { spec, control: &control, nics, shares, cache, output };
+        let launch = Launch { spec, control: &control, nics, shares, secrets, initrd, cache, output };
         let guest = vmm.spawn(launch).inspect_err(|_| self.detach())?;
         self.status.vmm_pid = Some(guest.pid());
         let now = Instant::now();
@@ -79,6 +81,7 @@ impl Supervisor<'_> {
             broken: false,
             start_by: now + START_WITHIN,
             heartbeat: Heartbeat::new(self.notifier.watchdog(), now),
+            expiry: Expiry::new(spec.runtime_max()),
         };
         let exit = self.watch(&*vmm, life);
         let _ = std::fs::remove_file(control);
@@ -121,7 +124,7 @@ impl Supervisor<'_> {
             if ready.server {
                 self.unserved(&mut life)?;
             }
-            self.due(&mut life)?;
+            self.due(vmm, &mut life)?;
         }
     }
 
@@ -133,7 +136,10 @@ impl Supervisor<'_> {
         };
         for event in events {
             match &event {
-                GuestEvent::Started => self.started(life)?,
+                GuestEvent::Started => {
+                    self.started(life)?;
+                    life.expiry.begin(Instant::now());
+                }
                 GuestEvent::Alive => {}
                 GuestEvent::Paused => self.turned(Phase::Paused)?,
                 GuestEvent::Resumed => self.turned(Phase::Running)?,
@@ -240,8 +246,7 @@ impl Supervisor<'_> {
 
     /// Somebody asks for a stop, or asks once more.
     fn stop_requested(&mut self, vmm: &dyn Vmm, life: &mut Life) -> Result<()> {
-        let spec = &self.record.spec;
-        let request = self.store.take_stop_request(&spec.name);
+        let request = self.store.take_stop_request(&self.record.spec.name);
         if let Some(stopping) = &mut life.stopping {
             match request {
                 Some(request) => stopping.hurry(&request, Instant::now()),
@@ -251,13 +256,19 @@ impl Supervisor<'_> {
             return Ok(());
         }
         let asked = request.as_ref().and_then(|request| request.timeout_ms).map(Duration::from_millis);
+        life.expiry.cancel();
+        self.stop(vmm, life, asked, request.is_some_and(|request| request.kill))
+    }
+
+    /// Begins to bring the guest to its end.
+    fn stop(&mut self, vmm: &dyn Vmm, life: &mut Life, asked: Option<Duration>, kill: bool) -> Result<()> {
+        let spec = &self.record.spec;
         let running = self.status.running_since.is_some();
         let grace = if running && vmm.has_power_button(spec) {
             asked.unwrap_or_else(|| spec.stop_timeout())
         } else {
             Duration::ZERO
         };
-        let kill = request.is_some_and(|request| request.kill);
         if self.status.phase == Phase::Paused {
             life.guest.ask(Ask::Resume)?;
         }
@@ -271,8 +282,12 @@ impl Supervisor<'_> {
     }
 
     /// Does what is due.
-    fn due(&mut self, life: &mut Life) -> Result<()> {
+    fn due(&mut self, vmm: &dyn Vmm, life: &mut Life) -> Result<()> {
         let now = Instant::now();
+        if life.stopping.is_none() && life.expiry.due(now) {
+            log::info!("{}: its time is over", self.record.spec.name);
+            self.stop(vmm, life, None, false)?;
+        }
         if let Some(step) = life.stopping.as_mut().and_then(|stopping| stopping.advance(now)) {
             if step == Step::Quit {
                 log::log!(self.level(Level::Warn, Level::Info), MESSAGE_ID = message::STOP_TIMED_OUT;
@@ -313,7 +328,9 @@ impl Supervisor<'_> {
             self.started(&life)?;
         }
         Ok(match &life.stopping {
-            Some(stopping) if !life.broken => on_request(exit, stopping.kill),
+            Some(stopping) if !life.broken => {
+                life.expiry.exit(exit.at).unwrap_or_else(|| on_request(exit, stopping.kill))
+            }
             _ => exit,
         })
     }
@@ -406,6 +423,7 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
         life.stopping.as_ref().map(Stopping::deadline),
         life.events.is_empty().then_some(life.start_by),
         Some(life.heartbeat.next()),
+        life.expiry.next(),
     ];
     let left =
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now)).unwrap_or(START_WITHIN);

@@ -12,10 +12,10 @@ use super::failure::{Cause, Failure};
 use super::manager::{self, Interface, NewUnit, text};
 use super::property::{Origin, check_properties};
 use super::refused::Refused;
-use super::resolver;
 use super::service::SystemdService;
 use super::stop::STOP_LIMIT;
 use super::unit;
+use super::{machined, resolver, schedule};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
 use crate::paths;
@@ -82,8 +82,14 @@ impl SystemdService {
     pub(super) fn anchor(&self, record: &Record, active: Active) -> Result<Anchored> {
         let mut refused = Refused::load(self.store.paths());
         let executable = paths::own_executable()?;
-        let (anchor, service) = unit::units(record, &executable, self.store.paths())?;
+        let (anchor, mut service) = unit::units(record, &executable, self.store.paths())?;
+        let registrar = machined::registrar(record, &executable, self.store.paths())?;
+        if let Some(registrar) = &registrar {
+            service.required("Wants", &*registrar.name);
+        }
         let (anchor, mut service) = (anchor.to_unit()?, service.to_unit()?);
+        let beside = schedule::timer(record)?.into_iter().chain(registrar);
+        let beside = beside.map(|unit| unit.to_unit()).collect::<Result<Vec<_>>>()?;
         let resolvers = resolver::units(record, &executable, self.store.paths())?;
         let resolvers = resolvers.iter().map(Definition::to_unit).collect::<Result<Vec<_>>>()?;
         let mut missing = self.missing(&resolvers)?;
@@ -91,7 +97,7 @@ impl SystemdService {
         let mut may_clear = true;
         let mut may_retry = true;
         loop {
-            match self.make(&anchor, &service, &missing, active) {
+            match self.make(&anchor, &service, beside.iter().chain(missing.iter().copied()), active) {
                 Ok(ticket) => return Ok(Anchored::Made(ticket)),
                 Err(Failure { cause: Cause::Property(name), error }) => {
                     refuse(&mut service, &name, error)?;
@@ -121,23 +127,23 @@ impl SystemdService {
                     may_retry = false;
                     self.manager.borrow_mut().bus()?.await_manager()?;
                 }
-                Err(failure) => return Err(failure.into()),
+                Err(failure) => return Err(schedule::explained(failure.into(), record)),
             }
         }
     }
 
-    fn make(
+    fn make<'a>(
         &self,
-        anchor: &NewUnit,
-        service: &NewUnit,
-        resolvers: &[&NewUnit],
+        anchor: &'a NewUnit,
+        service: &'a NewUnit,
+        more: impl Iterator<Item = &'a NewUnit>,
         active: Active,
     ) -> Result<Ticket, Failure> {
         let (main, other) = match active {
             Active::Anchor => (anchor, service),
             Active::Machine => (service, anchor),
         };
-        let others: Vec<&NewUnit> = std::iter::once(other).chain(resolvers.iter().copied()).collect();
+        let others: Vec<&NewUnit> = std::iter::once(other).chain(more).collect();
         let make = manager::start_transient(main, &others);
         let mut manager = self.manager.borrow_mut();
         let ticket = manager.queue(make)?;

@@ -16,6 +16,7 @@ const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
+const TIMER: &str = "org.freedesktop.systemd1.Timer";
 
 /// A unit with its properties, to be made.
 #[derive(Debug)]
@@ -147,6 +148,8 @@ pub(super) enum Interface {
     Unit,
     /// What services have.
     Service,
+    /// What timers have.
+    Timer,
 }
 
 /// The call that makes units: `main` becomes active, the others loaded.
@@ -187,6 +190,7 @@ pub(super) fn get(unit: &str, interface: Interface, name: &str) -> Call {
     let interface = match interface {
         Interface::Unit => UNIT,
         Interface::Service => SERVICE,
+        Interface::Timer => TIMER,
     };
     Call::new(&unit::object_path(unit), PROPERTIES, "Get", &(interface, name), format!("read {name} of {unit}"))
 }

@@ -146,6 +146,7 @@ fn in_words(result: &str, status: Option<i32>) -> String {
         ("exit-code", Some(203)) => "its runner cannot be executed".to_owned(),
         ("exit-code", Some(216 | 217)) => "there is no such user or group for its unit".to_owned(),
         ("exit-code", Some(226)) => "systemd cannot set up its mounts".to_owned(),
+        ("exit-code", Some(243)) => "systemd cannot load its secrets".to_owned(),
         ("exit-code", Some(status @ 200..=245)) => format!("systemd cannot set up its process (status {status})"),
         ("exit-code", Some(status)) => format!("its runner ended with code {status} before the guest ran"),
         ("signal" | "core-dump", Some(signal)) => format!("its runner was killed by signal {signal}"),

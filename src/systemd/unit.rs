@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::definition::{Definition, command, quote_all, time};
 use super::limits;
 use super::property;
-use super::resolver;
+use super::{resolver, schedule};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{MachineName, Record, RestartPolicy};
 use crate::paths::{Paths, Scope};
@@ -161,7 +161,12 @@ pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result
     let mut anchor = Definition::new(slice_name(name, record.spec.slice.as_deref())?);
     anchor.required("Description", format!("Unikernel {name}"));
     // The reference that keeps the stopped service loaded, and what takes it down with the slice.
-    anchor.required("PropagatesStopTo", &*service.name);
+    let timer = schedule::timer_name(record);
+    let all: Vec<&str> = std::iter::once(&*service.name).chain(timer.as_deref()).collect();
+    anchor.required("PropagatesStopTo", all.join(" "));
+    if let Some(timer) = timer {
+        anchor.required("Wants", timer);
+    }
     Ok((anchor, service))
 }
 
@@ -179,6 +184,10 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definiti
     unit.required("Slice", slice_name(name, record.spec.slice.as_deref())?);
     unit.required("TimeoutStartSec", time(START_LIMIT));
     unit.required("TimeoutStopSec", time(record.spec.stop_timeout() + STOP_MARGIN));
+    if let Some(longest) = record.spec.runtime_max() {
+        // The runner stops the guest after that; this is for one that does not.
+        unit.required("RuntimeMaxSec", time(longest + record.spec.stop_timeout() + STOP_MARGIN));
+    }
     unit.required("Restart", restart(record.spec.restart));
     unit.required("RestartSec", time(RESTART_DELAY));
     // How often a machine may be restarted is its own policy, and a start on request is never refused.
@@ -203,6 +212,10 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definiti
         unit.required("After", quote_all(&resolvers));
     }
     environment(&mut unit, paths)?;
+    for secret in &record.spec.secrets {
+        let key = if secret.encrypted { "LoadCredentialEncrypted" } else { "LoadCredential" };
+        unit.required(key, format!("{}:{}", secret.name, utf8(&secret.source)?));
+    }
     if record.spec.auto_remove {
         // Nobody is to look at it after its end: a failure is forgotten with it.
         unit.required("CollectMode", "inactive-or-failed");

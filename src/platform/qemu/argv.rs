@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::machine::limits::TRANSLATIONS;
-use crate::machine::{Accel, Arch, KernelKind, MachineType, Port, ShareDriver, Spec};
+use crate::machine::{Accel, Arch, FW_CFG_PREFIX, KernelKind, MachineType, Port, ShareDriver, Spec};
 use crate::platform::cmdline::{Loader, Told, command_line};
-use crate::platform::{Nic, NicBackend, Share, ShareBackend};
+use crate::platform::{Nic, NicBackend, SecretFile, Share, ShareBackend};
 
 /// What the spec left open, settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(super) struct Inputs {
 pub(super) struct Devices<'a> {
     pub(super) nics: &'a [Nic],
     pub(super) shares: &'a [Share],
+    pub(super) secrets: &'a [SecretFile],
 }
 
 impl<'a> Devices<'a> {
@@ -51,7 +52,7 @@ impl<'a> Devices<'a> {
             ShareBackend::NineP { root } => root.as_fd(),
             ShareBackend::Virtiofs { socket } => socket.as_fd(),
         });
-        nics.flatten().chain(shares)
+        nics.flatten().chain(shares).chain(self.secrets.iter().map(|secret| secret.content.as_fd()))
     }
 }
 
@@ -89,6 +90,11 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs, given: De
     argv.pair("-kernel", &inputs.kernel);
     if let Some(initrd) = &inputs.initrd {
         argv.pair("-initrd", initrd);
+    }
+    for secret in given.secrets {
+        // QEMU reads the file; neither its content nor its place is on this line.
+        let (name, own, fd) = (&secret.name, crate::paths::OWN_FDS, secret.content.as_raw_fd());
+        argv.pair("-fw_cfg", format!("name={FW_CFG_PREFIX}{name},file={own}/{fd}"));
     }
     let told = Told::of(given.nics, given.shares);
     let command_line = command_line(spec, &told, loader(spec.arch, &inputs.kernel))?;
@@ -277,7 +283,8 @@ mod tests {
     fn the_whole_line_of_a_microvm() {
         let spec = spec(KernelKind::Pvh);
         let inputs = Inputs { kernel: spec.kernel.path.clone(), initrd: spec.initrd.clone(), monitor: 5, control: 6 };
-        let argv = arguments(&spec, &choice(MachineType::Microvm), &inputs, Devices { nics: &[], shares: &[] });
+        let argv =
+            arguments(&spec, &choice(MachineType::Microvm), &inputs, Devices { nics: &[], shares: &[], secrets: &[] });
         let line: Vec<_> = argv.unwrap().into_iter().map(|a| a.into_string().unwrap()).collect();
         assert_eq!(
             line.join(" "),
@@ -327,11 +334,13 @@ mod tests {
         let line = |shares: &[Share]| {
             let spec = spec(KernelKind::Linux);
             let inputs = Inputs { kernel: spec.kernel.path.clone(), initrd: None, monitor: 5, control: 6 };
-            let argv = arguments(&spec, &choice(MachineType::Q35), &inputs, Devices { nics: &[], shares }).unwrap();
+            let argv =
+                arguments(&spec, &choice(MachineType::Q35), &inputs, Devices { nics: &[], shares, secrets: &[] })
+                    .unwrap();
             argv.into_iter().map(|a| a.into_string().unwrap()).collect::<Vec<_>>().join(" ")
         };
         let number = |share: &Share| {
-            Devices { nics: &[], shares: std::slice::from_ref(share) }.fds().next().unwrap().as_raw_fd()
+            Devices { nics: &[], shares: std::slice::from_ref(share), secrets: &[] }.fds().next().unwrap().as_raw_fd()
         };
         let expected = format!(
             "-fsdev local,id=fs1,path=/proc/self/fd/{},security_model=none,multidevs=remap,readonly=on \

@@ -24,11 +24,15 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
     let mut held = Vec::new();
     let inputs = Inputs {
         kernel: takeable(&launch.spec.kernel.path, &mut held)?,
-        initrd: launch.spec.initrd.as_deref().map(|path| takeable(path, &mut held)).transpose()?,
+        initrd: match (launch.initrd, &launch.spec.initrd) {
+            (Some(made), _) => Some(inherited(File::from(made), &mut held)),
+            (None, Some(path)) => Some(takeable(path, &mut held)?),
+            (None, None) => None,
+        },
         monitor: theirs.as_raw_fd(),
         control: control.as_raw_fd(),
     };
-    let given = Devices { nics: &launch.nics, shares: &launch.shares };
+    let given = Devices { nics: &launch.nics, shares: &launch.shares, secrets: &launch.secrets };
     let arguments = argv::arguments(launch.spec, choice, &inputs, given)?;
 
     let mut command = process::command(&binary.path);
@@ -66,9 +70,14 @@ fn takeable(path: &Path, held: &mut Vec<File>) -> Result<PathBuf> {
     if !path.as_os_str().as_encoded_bytes().iter().any(|byte| b" ,'\"\\\t\n\r\x0b".contains(byte)) {
         return Ok(path.to_path_buf());
     }
-    let inherited = Path::new(crate::paths::OWN_FDS).join(file.as_raw_fd().to_string());
+    Ok(inherited(file, held))
+}
+
+/// A file that QEMU inherits, by the path that it finds it under.
+fn inherited(file: File, held: &mut Vec<File>) -> PathBuf {
+    let path = Path::new(crate::paths::OWN_FDS).join(file.as_raw_fd().to_string());
     held.push(file);
-    Ok(inherited)
+    path
 }
 
 /// The control socket. The way goes through a descriptor of its directory: a socket's path is at most 107 bytes.

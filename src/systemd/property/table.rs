@@ -69,6 +69,8 @@ pub(super) enum Kind {
     Tmpfs,
     /// `a(ss)` id and path
     LoadCredential,
+    /// `TimersCalendar` `a(ss)` base and expression
+    Calendar,
     /// `a(say)` id and data
     SetCredential,
     /// `EnvironmentFiles` `a(sb)`
@@ -214,7 +216,8 @@ pub(super) fn kind_of(key: &str) -> Kind {
 
         "TimeoutSec" => Kind::TimeoutSec,
         "TimeoutStartSec" | "TimeoutStopSec" | "TimeoutAbortSec" => Kind::TimeOrNever,
-        "RestartSec"
+        "AccuracySec"
+        | "RestartSec"
         | "RestartMaxDelaySec"
         | "RuntimeMaxSec"
         | "RuntimeRandomizedExtraSec"
@@ -260,6 +263,7 @@ pub(super) fn kind_of(key: &str) -> Kind {
         "BindPaths" | "BindReadOnlyPaths" => Kind::Bind,
         "TemporaryFileSystem" => Kind::Tmpfs,
         "LoadCredential" | "LoadCredentialEncrypted" => Kind::LoadCredential,
+        "OnCalendar" => Kind::Calendar,
         "SetCredential" => Kind::SetCredential,
         "SuccessExitStatus" | "RestartPreventExitStatus" | "RestartForceExitStatus" => Kind::ExitStatus,
 

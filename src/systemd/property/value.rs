@@ -54,6 +54,7 @@ pub(super) fn convert(key: &str, kind: Kind, value: &str) -> Result<Values> {
         Kind::Bind => same(binds(value)?.into()),
         Kind::Tmpfs => same(tmpfs(value)?.into()),
         Kind::LoadCredential => same(load_credential(value)?.into()),
+        Kind::Calendar => Ok(vec![("TimersCalendar".into(), vec![(key.to_owned(), value.to_owned())].into())]),
         Kind::SetCredential => same(set_credential(value)?.into()),
         Kind::EnvironmentFile => Ok(vec![("EnvironmentFiles".into(), environment_file(value)?.into())]),
         Kind::ExitStatus => same(exit_status(value)?.into()),
