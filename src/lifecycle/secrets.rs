@@ -23,6 +23,14 @@ pub fn check(spec: &Spec, manager: Manager) -> Result<()> {
             return Err(Error::new(format!("cannot give the guest secret {}: it is encrypted", secret.name))
                 .with_hint("systemd decrypts it, with `--systemd`"));
         }
+        if manager == Manager::Systemd
+            && secret.source.as_os_str().as_encoded_bytes().iter().any(|b| b" \\".contains(b))
+        {
+            // systemd 257 takes such a path and then cannot start the unit.
+            let what = format!("secret {}: {}", secret.name, secret.source.display());
+            return Err(Error::new(format!("systemd cannot load {what}: its path holds a space or a backslash"))
+                .with_hint("a symbolic link to it can have a name without"));
+        }
         let (_, size) = open_file(secret, &secret.source)?;
         // An encrypted one is larger than what is in it, and systemd judges that.
         total = add(total, if secret.encrypted { 0 } else { size }, secret)?;

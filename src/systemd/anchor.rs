@@ -180,7 +180,9 @@ impl SystemdService {
     /// Takes down all units of a machine, whatever they were for.
     pub(super) fn clear(&self, anchor: &str, name: &MachineName) -> Result<()> {
         let service = unit::service_name(name);
+        // The timer first, if there is one: it would start what is being stopped.
         let mut manager = self.manager.borrow_mut();
+        manager.stop_and_wait(&schedule::name_of(name), STOP_LIMIT)?;
         manager.stop_and_wait(&service, STOP_LIMIT)?;
         manager.stop_and_wait(anchor, STOP_LIMIT)?;
         manager.reset_failed(&[&service, anchor])?;

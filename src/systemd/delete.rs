@@ -11,6 +11,7 @@ impl SystemdService {
         let cannot = || format!("cannot remove {name}");
         let anchor = match self.ours(name) {
             Ok(Some(record)) => {
+                self.stop_timer(&record).map_err(|e| e.context(cannot()))?;
                 self.stop(name, StopMode::Force).map_err(|e| e.context(cannot()))?;
                 unit::slice_name(name, record.spec.slice.as_deref())?
             }

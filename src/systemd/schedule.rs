@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::definition::Definition;
 use super::manager::Interface;
 use super::service::SystemdService;
+use super::stop::STOP_LIMIT;
 use super::unit;
 use crate::error::{Error, Result};
 use crate::machine::{MachineName, Manager, Record};
@@ -16,7 +17,7 @@ use crate::machine::{MachineName, Manager, Record};
 const ACCURACY: &str = "1s";
 
 /// The timer's name.
-fn name_of(machine: &MachineName) -> String {
+pub(super) fn name_of(machine: &MachineName) -> String {
     format!("kraft-{machine}.timer")
 }
 
@@ -54,6 +55,14 @@ pub(super) fn explained(error: Error, record: &Record) -> Error {
 }
 
 impl SystemdService {
+    /// Has the calendar not start the machine any more, which is about to go.
+    pub(super) fn stop_timer(&self, record: &Record) -> Result<()> {
+        match timer_name(record) {
+            Some(timer) => Ok(self.manager.borrow_mut().stop_and_wait(&timer, STOP_LIMIT)?),
+            None => Ok(()),
+        }
+    }
+
     /// When the machine's timer starts it next; `None` if it has none, or it is not known.
     pub fn next_start(&self, record: &Record) -> Option<Timestamp> {
         let timer = timer_name(record)?;

@@ -18,7 +18,7 @@ fn hash(secret: &str) -> String {
 
 fn a_guest_reads_its_secrets(keeper: Keeper) {
     let lab = keeper.lab("secretread").with_store();
-    let (db, empty) = (lab.file("d b,c", b"sesame"), lab.file("empty", b""));
+    let (db, empty) = (lab.file("db,c", b"sesame"), lab.file("empty", b""));
     let db = format!("db={db}");
     for machine in ["microvm", "q35", "pc"] {
         let options = ["--machine", machine, "--secret", &db, "--secret", &format!("none={empty}")];
@@ -57,6 +57,10 @@ fn a_secret_that_is_missing_is_named(keeper: Keeper) {
     let (token, large) = (format!("token={path}"), format!("large={large}"));
     let error = refused(&[&token, &large]).fails(125);
     assert!(error.contains("secret large is too large: all of a machine's have at most 1Mi"), "{error}");
+    let spaced = format!("token={}", lab.file("a token", b"sesame"));
+    if keeper == Keeper::Systemd {
+        assert!(refused(&[&spaced]).fails(125).ends_with("its path holds a space or a backslash"));
+    }
     assert!(refused(&[&token, &token]).fails(125).contains("secret token: it is there twice"));
     assert_eq!(lab.leaks(), Vec::<String>::new());
 
