@@ -76,7 +76,16 @@ impl Generator<'_> {
                 Links::of(&file.name, install, self.paths.scope).map_err(|error| vec![file.flaw("install", error)])?
             }
         };
-        Ok(files.iter().try_for_each(|unit| target.put(unit)).and_then(|()| links.make(target)))
+        let write = || {
+            files.iter().try_for_each(|unit| target.put(unit))?;
+            // A timer waits from the boot on, whether its machine is started at boot or not.
+            let timers = files.iter().filter(|unit| unit.name.ends_with(".timer"));
+            for UnitFile { name, .. } in timers {
+                target.link(name, &format!("timers.target.wants/{name}"))?;
+            }
+            links.make(target)
+        };
+        Ok(write())
     }
 
     fn stub(&self, target: &Target<'_>, name: &MachineName, flaws: &Flaws) -> Result<()> {
