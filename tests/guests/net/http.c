@@ -4,9 +4,16 @@
  *   GET /          hello from HOST
  *   GET /cmdline   the kernel's command line
  *   GET /bytes/N   N bytes, as fast as it goes
+ *   GET /health    200 when it is well, 503 when it is ill, nothing when it is deaf
+ *   GET /mood/M    makes it well, ill or deaf; a word of the command line does so, too
  *   POST, PUT      takes a body of any length and says how long it was
  */
 #include "tcp.h"
+
+static enum { WELL, ILL, DEAF } mood;
+
+/* What the command line says of how it is. */
+void http_start(void) { mood = word("ill", 0) ? ILL : word("deaf", 0) ? DEAF : WELL; }
 
 static int begins(const char *text, const char *with)
 {
@@ -39,6 +46,19 @@ static void answer_line(struct tcp *c, const char *status, const char *text)
 	c->body_length = 0;
 }
 
+static void health(struct tcp *c)
+{
+	if (mood == DEAF)
+		return;
+	answer_line(c, mood == ILL ? "503 Service Unavailable" : "200 OK", mood == ILL ? "ill" : "well");
+}
+
+static void set_mood(struct tcp *c, const char *to)
+{
+	mood = begins(to, "ill ") ? ILL : begins(to, "deaf ") ? DEAF : WELL;
+	answer_line(c, "200 OK", "so be it");
+}
+
 static void get(struct tcp *c, const char *path)
 {
 	static char text[sizeof line + 1];
@@ -51,6 +71,10 @@ static void get(struct tcp *c, const char *path)
 		n = append(text, 0, sizeof text - 1, line);
 		text[n++] = '\n';
 		answer(c, "200 OK", text, n);
+	} else if (begins(path, "/health ")) {
+		health(c);
+	} else if (begins(path, "/mood/")) {
+		set_mood(c, path + 6);
 	} else if (begins(path, "/bytes/")) {
 		path += 7;
 		while (path[n] >= '0' && path[n] <= '9')

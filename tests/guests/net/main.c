@@ -68,6 +68,7 @@ void kernel(void)
 	print(line);
 	put('\n');
 	start_clock(HZ);
+	http_start();
 	find_nics();
 	if (!configure() && nic_count && !dhcp(&nics[0])) {
 		nics[0].ip = 0x0a00020f;

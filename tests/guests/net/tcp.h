@@ -51,5 +51,6 @@ void tcp_poll(void);
 /* http.c: what is done with connections that others make to us. */
 #define HTTP_PORT 80
 extern const struct tcp_user http_user;
+void http_start(void);
 
 #endif
