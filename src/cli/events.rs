@@ -68,5 +68,6 @@ fn show(app: &App, args: &EventsArgs) -> Result<()> {
 
 fn sentence(event: &EventLine) -> String {
     let exit = event.exit.as_ref().map_or_else(String::new, |exit| format!(" {exit}"));
-    format!("{:.6} {} {} ({}){exit}", event.time, event.name, event.event.as_str(), event.manager)
+    let health = event.health.map_or_else(String::new, |health| format!(" {health}"));
+    format!("{:.6} {} {} ({}){exit}{health}", event.time, event.name, event.event.as_str(), event.manager)
 }

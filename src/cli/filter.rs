@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::error::Error;
-use crate::machine::{Arch, Platform, State, View};
+use crate::machine::{Arch, HealthState, Platform, State, View};
 
 /// A condition on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) enum Filter {
     Id(String),
     /// The state.
     State(State),
+    /// What its health probes say.
+    Health(HealthState),
     /// Who keeps it alive.
     Manager(String),
     /// The VMM.
@@ -24,7 +26,7 @@ pub(crate) enum Filter {
     Label(String, Option<String>),
 }
 
-const KNOWN: &str = "name, id, state, manager, plat, arch, label";
+const KNOWN: &str = "name, id, state, health, manager, plat, arch, label";
 
 impl FromStr for Filter {
     type Err = Error;
@@ -37,6 +39,7 @@ impl FromStr for Filter {
             "name" => Self::Name(value.into()),
             "id" => Self::Id(value.into()),
             "state" | "status" => Self::State(value.parse()?),
+            "health" => Self::Health(value.parse()?),
             "manager" if matches!(value, "local" | "systemd") => Self::Manager(value.into()),
             "manager" => {
                 let value = value.escape_debug();
@@ -60,6 +63,7 @@ impl Filter {
         match self {
             Self::Name(part) => view.name.as_str().contains(part.as_str()),
             Self::State(state) => view.state == *state,
+            Self::Health(health) => view.health() == Some(*health),
             Self::Id(prefix) => view.record.as_ref().is_some_and(|record| record.id.to_string().starts_with(prefix)),
             Self::Manager(manager) => view.manager().is_some_and(|its| its.to_string() == *manager),
             Self::Platform(platform) => spec.is_some_and(|spec| spec.platform == *platform),

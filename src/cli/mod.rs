@@ -29,6 +29,7 @@ mod names;
 mod net;
 mod output;
 mod pause;
+mod probe_args;
 mod ps;
 mod restart;
 mod restore;

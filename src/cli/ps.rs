@@ -17,7 +17,7 @@ use super::filter::Filter;
 use super::limits;
 use super::output::{self, Format};
 use crate::error::Result;
-use crate::machine::{MachineService as _, Manager, Mount, Port, State, View};
+use crate::machine::{HealthState, MachineService as _, Manager, Mount, Port, State, View};
 use crate::systemd;
 
 /// List machines
@@ -37,7 +37,7 @@ pub(crate) struct PsArgs {
     #[arg(short, long, hide = true)]
     all: bool,
 
-    /// Only machines like this: name=, id=, state=, manager=, plat=, arch=, label=KEY[=VALUE]; may be repeated
+    /// Only machines like this: name=, id=, state=, health=, manager=, plat=, arch=, label=KEY[=VALUE]; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
 
@@ -62,6 +62,7 @@ struct Row {
     state: State,
     exit_code: Option<u8>,
     exit_reason: Option<String>,
+    health: Option<HealthState>,
     kernel: Option<String>,
     args: Vec<String>,
     created: Option<Timestamp>,
@@ -110,6 +111,7 @@ impl From<&View> for Row {
             state: view.state,
             exit_code: exit.map(|exit| exit.code),
             exit_reason: exit.map(|exit| exit.reason.to_string()),
+            health: view.health(),
             kernel: spec.map(|spec| spec.kernel.path.to_string_lossy().into_owned()),
             args: spec.map_or_else(Vec::new, |spec| spec.kernel_args.iter().chain(&spec.app_args).cloned().collect()),
             created: record.map(|record| record.created),
@@ -209,7 +211,11 @@ fn cells(view: &View, row: Row, args: &PsArgs, now: Timestamp, colour: bool) -> 
     let kernel = if args.no_trunc { kernel } else { kernel.rsplit('/').next().unwrap_or_default().to_owned() };
     let status = match (row.exit_code, &row.exit_reason) {
         (Some(code), Some(reason)) if view.state == State::Errored => format!("{} ({code}, {reason})", view.state),
-        _ => view.state.to_string(),
+        _ => match row.health {
+            Some(HealthState::Starting) => "running (health: starting)".to_owned(),
+            Some(health) => format!("running ({health})"),
+            None => view.state.to_string(),
+        },
     };
     let created = row.created.map_or_else(String::new, |created| output::ago(created, now));
     let memory = view.record.as_ref().map_or_else(String::new, |record| record.spec.memory.to_string());

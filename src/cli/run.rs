@@ -125,7 +125,7 @@ fn foreground(app: &App, record: Record, mut held: HeldParts<'_>) -> Result<Exit
     let service = app.local();
     service.create(record.clone())?;
     held.rootfs_taken();
-    let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow, Duration::ZERO);
+    let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow, &|| Duration::ZERO);
     let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
     if remove || never_ran {
         remove_after(&service, app, &name, &record);

@@ -98,11 +98,15 @@ fn register(app: &App, record: &Record) -> Result<ExitCode> {
 
 fn live(app: &App, record: &Record) -> Result<ExitCode> {
     let name = &record.spec.name;
-    let (mode, delay) = match record.manager {
-        Manager::Systemd => (ConsoleMode::Inherit, systemd::restart_delay(record)),
-        Manager::Local => (ConsoleMode::Log, Duration::ZERO),
+    let mode = match record.manager {
+        Manager::Systemd => ConsoleMode::Inherit,
+        Manager::Local => ConsoleMode::Log,
     };
-    let exit = runner::run(&app.store, name, mode, delay)?;
+    let delay = || match record.manager {
+        Manager::Systemd => app.systemd().restart_delay(record),
+        Manager::Local => Duration::ZERO,
+    };
+    let exit = runner::run(&app.store, name, mode, &delay)?;
     // Under systemd the unit is still there: its sweep removes the machine.
     if record.spec.auto_remove && record.manager == Manager::Local && claim_is_free(app, name) {
         app.local().delete(name)?;
@@ -146,7 +150,7 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
 
 /// The unit knows no count of restarts, no first start that failed, and no policy that was changed since it was made.
 fn systemd_would_restart(app: &App, record: &Record) -> Result<bool> {
-    if record.spec.restart == RestartPolicy::No && !record.stale {
+    if record.spec.unit_restart() == RestartPolicy::No && !record.stale {
         return Ok(false);
     }
     let exit = app.store.last_exit(&record.spec.name)?;

@@ -13,6 +13,7 @@ use super::app::App;
 use super::complete;
 use super::enable::Boot;
 use super::limit_args::LimitArgs;
+use super::probe_args::ProbeArgs;
 use super::schedule_args::ScheduleArgs;
 use super::secret_args::SecretArgs;
 use super::volume_args::VolumeArgs;
@@ -107,6 +108,9 @@ pub(crate) struct SpecArgs {
     #[command(flatten)]
     schedule: ScheduleArgs,
 
+    #[command(flatten)]
+    probes: ProbeArgs,
+
     /// Remove the machine when it ends
     #[arg(long)]
     pub(crate) rm: bool,
@@ -195,6 +199,7 @@ impl SpecArgs {
 
     /// What was typed as values. Looks at no file.
     fn into_wanted(self) -> Result<Wanted> {
+        let (ready, ready_timeout, health) = self.probes.into_parts();
         Ok(Wanted {
             name: self.name,
             kernel_args: self.kernel_arg.into_iter().chain(self.arguments).collect(),
@@ -224,6 +229,9 @@ impl SpecArgs {
             on_calendar: self.schedule.on_calendar,
             runtime_max: self.schedule.runtime_max,
             machined: self.machined,
+            ready,
+            ready_timeout,
+            health,
             ..Wanted::new(self.kernel)
         })
     }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use super::app::App;
 use super::held::{HeldParts, Volumes};
 use super::names;
+use super::probe_args::milliseconds;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::image::rootfs;
 use crate::lifecycle::secrets;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, IpConfig, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Record,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, IpConfig, Kernel, KernelKind, Limits, MachineName,
+    MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Ready, Record,
     RestartPolicy, SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
@@ -61,6 +62,10 @@ pub(crate) struct Wanted {
     pub(crate) on_calendar: Vec<String>,
     pub(crate) runtime_max: Option<Duration>,
     pub(crate) machined: Machined,
+    pub(crate) ready: Ready,
+    /// Its manager's own limit if `None`.
+    pub(crate) ready_timeout: Option<Duration>,
+    pub(crate) health: Option<Health>,
 }
 
 impl Wanted {
@@ -101,6 +106,9 @@ impl Wanted {
             on_calendar: Vec::new(),
             runtime_max: None,
             machined: Machined::Auto,
+            ready: Ready::Guest,
+            ready_timeout: None,
+            health: None,
         }
     }
 
@@ -176,7 +184,7 @@ impl Wanted {
             rootfs,
             rootfs_digest: None,
             rootfs_compress: self.rootfs_compress,
-            stop_timeout_ms: u64::try_from(self.stop_timeout.as_millis()).unwrap_or(u64::MAX),
+            stop_timeout_ms: milliseconds(self.stop_timeout),
             restart: self.restart,
             auto_remove: self.auto_remove,
             properties: self.properties,
@@ -188,8 +196,11 @@ impl Wanted {
             limits: self.limits,
             secrets: Vec::new(),
             on_calendar: self.on_calendar,
-            runtime_max_ms: self.runtime_max.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            runtime_max_ms: self.runtime_max.map(milliseconds),
             machined: self.machined,
+            ready: self.ready,
+            ready_timeout_ms: self.ready_timeout.map(milliseconds),
+            health: self.health,
         })
     }
 
@@ -239,8 +250,9 @@ pub(crate) struct NewMachine<'a> {
 }
 
 fn check(spec: &Spec) -> Result<()> {
-    if spec.auto_remove && spec.restart != RestartPolicy::No {
-        return Err(Error::new("--rm and --restart exclude each other: what is started again is not removed"));
+    if spec.auto_remove && spec.unit_restart() != RestartPolicy::No {
+        let option = if spec.restart == RestartPolicy::No { "--health-on-failure restart" } else { "--restart" };
+        return Err(Error::new(format!("--rm and {option} exclude each other: what is started again is not removed")));
     }
     spec.validate()
 }

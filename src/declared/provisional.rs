@@ -10,7 +10,8 @@ use super::mark::written_for;
 use crate::config::MachineFile;
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, IpConfig, Kernel, KernelKind, Limits, MachineId, MachineName, Machined, Manager,
-    Mount, MountRequest, MountSource, NetworkRequest, Platform, Record, RestartPolicy, SCHEMA, ShareDriver, Spec,
+    Mount, MountRequest, MountSource, NetworkRequest, Platform, Ready, Record, RestartPolicy, SCHEMA, ShareDriver,
+    Spec,
 };
 use crate::paths::{self, Paths};
 
@@ -78,6 +79,9 @@ fn spec(file: &MachineFile) -> Spec {
         on_calendar: Vec::new(),
         runtime_max_ms: None,
         machined: Machined::Auto,
+        ready: Ready::Guest,
+        ready_timeout_ms: None,
+        health: None,
     }
 }
 

@@ -25,6 +25,7 @@ fn kind(reason: Reason) -> (Level, &'static str) {
         Reason::Signal => (Level::Error, message::KILLED),
         Reason::Oom => (Level::Error, message::OUT_OF_MEMORY),
         Reason::Watchdog => (Level::Error, message::UNRESPONSIVE),
+        Reason::Unhealthy => (Level::Error, message::UNHEALTHY),
         Reason::Expired => (Level::Info, message::TIME_OVER),
         Reason::StartFailed => (Level::Error, message::NOT_STARTED),
     }

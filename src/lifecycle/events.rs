@@ -15,7 +15,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Result};
-use crate::machine::{Exit, MachineId, MachineName, Manager, Record};
+use crate::machine::{Exit, HealthState, MachineId, MachineName, Manager, Record};
 use crate::store::Store;
 
 const FILE: &str = "events.jsonl";
@@ -38,6 +38,8 @@ pub enum EventKind {
     Stop,
     /// Its guest ended.
     Die,
+    /// Its health is another.
+    Health,
     /// It was changed.
     Update,
     /// It was removed.
@@ -54,6 +56,7 @@ impl EventKind {
             Self::Unpause => "unpause",
             Self::Stop => "stop",
             Self::Die => "die",
+            Self::Health => "health",
             Self::Update => "update",
             Self::Remove => "remove",
         }
@@ -76,6 +79,9 @@ pub struct EventLine {
     /// How it ended, with `die`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// How it is, with `health`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthState>,
 }
 
 /// The log of one scope.
@@ -92,6 +98,15 @@ impl EventLog {
 
     /// Adds a line. What happened happened: a log that cannot be written is worth a warning, not a failure.
     pub fn append(&self, event: EventKind, record: &Record, exit: Option<&Exit>) {
+        self.append_line(event, record, exit, None);
+    }
+
+    /// Adds that a machine's health is another; as [`append`](Self::append).
+    pub fn append_health(&self, record: &Record, health: HealthState) {
+        self.append_line(EventKind::Health, record, None, Some(health));
+    }
+
+    fn append_line(&self, event: EventKind, record: &Record, exit: Option<&Exit>, health: Option<HealthState>) {
         let line = EventLine {
             time: Timestamp::now(),
             event,
@@ -99,6 +114,7 @@ impl EventLog {
             id: record.id,
             manager: record.manager,
             exit: exit.cloned(),
+            health,
         };
         if let Err(error) = self.try_append(&line) {
             log::warn!("cannot log that {} did {}: {error}", line.name, event.as_str());
@@ -290,6 +306,7 @@ mod tests {
             id: MachineId::from_bytes(number.to_be_bytes()),
             manager: Manager::Local,
             exit: None,
+            health: None,
         };
         let count = || log.read(Some(Timestamp::UNIX_EPOCH), false).unwrap().count();
         std::thread::scope(|scope| {

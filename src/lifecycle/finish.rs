@@ -24,7 +24,7 @@ pub enum Verdict {
 /// When something could not be written; all that could be was, and the verdict is in `status.phase`.
 pub fn finish(store: &Store, record: &Record, status: &mut Status, exit: Exit) -> Result<Verdict> {
     let restarts = RestartPolicy::count_after(status.restarts, status.ran_until(exit.at));
-    let verdict = if record.spec.restart.wants(&exit, restarts) { Verdict::Restart } else { Verdict::Final };
+    let verdict = if record.spec.wants_restart(&exit, restarts) { Verdict::Restart } else { Verdict::Final };
     // Without systemd nobody reads the lines, or a person does who is told by the exit code.
     if record.manager == Manager::Systemd {
         announce(record, &exit, verdict);
@@ -63,6 +63,8 @@ fn record_end(store: &Store, record: &Record, status: &mut Status, exit: Exit, v
         Verdict::Final => restarts,
     };
     status.vmm_pid = None;
+    status.waits_for = None;
+    status.unready = None;
     status.exit = Some(exit.clone());
     // Neither depends on the other, and each is worth having when the other's file system is full.
     let kept = store.write_exit(name, &exit);

@@ -9,6 +9,8 @@ use crate::store::Store;
 use super::attach::detach;
 use super::finish::{Verdict, finish, finish_for_good};
 
+const TOO_SLOW: &str = "the guest did not run in time";
+
 /// What is known about a runner's death.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
@@ -36,7 +38,10 @@ pub fn sweep(store: &Store, record: &Record, cause: &Cause) -> Result<Option<Ver
     let name = &record.spec.name;
     let verdict = match store.status(name)? {
         Some(mut status) => match status.phase {
-            Phase::Ended => Some(Verdict::Final),
+            Phase::Ended => Some(match late(&status, cause) {
+                Some(exit) => finish(store, record, &mut status, exit)?,
+                None => Verdict::Final,
+            }),
             // A runner under systemd ends here; a local one goes on, unless it was killed.
             Phase::Restarting
                 if *cause != Cause::Gone && status.exit.as_ref().is_some_and(|exit| exit.at >= status.started) =>
@@ -64,10 +69,26 @@ pub fn sweep(store: &Store, record: &Record, cause: &Cause) -> Result<Option<Ver
     Ok(verdict)
 }
 
+/// The end of a guest that its runner took for stopped on request, while its unit was too slow to start: both begin by
+/// SIGTERM.
+fn late(status: &Status, cause: &Cause) -> Option<Exit> {
+    let exit = status.exit.as_ref().filter(|exit| exit.reason == Reason::Stopped && exit.at >= status.started)?;
+    match cause {
+        Cause::Unit { result, .. } if result == "timeout" && status.running_since.is_none() => {
+            let detail = if exit.detail.is_empty() { TOO_SLOW.to_owned() } else { exit.detail.clone() };
+            Some(Exit { reason: Reason::StartFailed, code: 125, detail, ..exit.clone() })
+        }
+        Cause::Unit { .. } | Cause::Gone => None,
+    }
+}
+
 /// How a guest ended whose runner could not say.
 fn judge(status: &Status, cause: &Cause, at: Timestamp) -> Exit {
     let ended = |reason, code, detail: &str| Exit { at, reason, code, detail: detail.to_owned() };
     match cause {
+        Cause::Unit { result, .. } if result == "timeout" && status.running_since.is_none() => {
+            ended(Reason::StartFailed, 125, TOO_SLOW)
+        }
         _ if status.phase == Phase::Stopping => ended(Reason::Stopped, 0, "the runner was killed while it stopped"),
         Cause::Gone => ended(Reason::Signal, 137, "the runner was killed"),
         Cause::Unit { result, code, status: detail, oom } => match (result.as_str(), code.as_str()) {
@@ -75,9 +96,6 @@ fn judge(status: &Status, cause: &Cause, at: Timestamp) -> Exit {
                 ended(Reason::Oom, 137, "the runner was killed because memory ran out")
             }
             ("watchdog", _) => ended(Reason::Watchdog, 134, "the VMM did not answer any more"),
-            ("timeout", _) if status.running_since.is_none() => {
-                ended(Reason::StartFailed, 125, "the guest did not run in time")
-            }
             ("success", _) => ended(Reason::Stopped, 0, "the runner was killed while it stopped"),
             (_, "killed" | "dumped") => {
                 let number = signal_number(detail);
@@ -115,5 +133,23 @@ mod tests {
         assert_eq!(judged("watchdog", "dumped", "ABRT"), (Reason::Watchdog, 134));
         assert_eq!(judged("oom-kill", "killed", "KILL"), (Reason::Oom, 137));
         assert_eq!(judged("exit-code", "exited", "101"), (Reason::Crash, 101));
+    }
+
+    #[test]
+    fn a_unit_that_is_too_slow_was_not_stopped() {
+        let at = Timestamp::UNIX_EPOCH;
+        let stopped = Exit { at, reason: Reason::Stopped, code: 0, detail: "not ready: it slept".into() };
+        let mut status = Status { exit: Some(stopped), phase: Phase::Ended, ..Status::starting(1, at) };
+        let cause =
+            |result: &str| Cause::Unit { result: result.into(), code: "exited".into(), status: "0".into(), oom: false };
+        let exit = late(&status, &cause("timeout")).unwrap();
+        assert_eq!((exit.reason, exit.code, &*exit.detail), (Reason::StartFailed, 125, "not ready: it slept"));
+        assert_eq!(late(&status, &cause("success")), None);
+        status.running_since = Some(at);
+        assert_eq!(late(&status, &cause("timeout")), None);
+        assert_eq!(judge(&status, &cause("timeout"), at).reason, Reason::Crash);
+        status.running_since = None;
+        status.phase = Phase::Stopping;
+        assert_eq!(judge(&status, &cause("timeout"), at).reason, Reason::StartFailed);
     }
 }

@@ -21,8 +21,9 @@ const NOTIFY: &str = "notify.sock";
 /// Longer than a runner gives its VMM.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
-/// Starts a runner. Returns when its guest runs, or ran.
-pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
+/// Starts a runner. Returns when the machine is ready, or was. `extra` is what it may take from when its guest runs.
+pub(super) fn launch(store: &Store, name: &MachineName, extra: Duration) -> Result<()> {
+    let limit = READY_WITHIN.saturating_add(extra);
     let cannot = || format!("cannot start {name}");
     let runtime = store.make_runtime(name).with_context(cannot)?;
     let (socket, address) = listen(&runtime).with_context(cannot)?;
@@ -42,13 +43,13 @@ pub(super) fn launch(store: &Store, name: &MachineName) -> Result<()> {
     command.current_dir("/");
     process::detach(&mut command);
     let mut child = command.spawn().context("cannot run the runner").with_context(cannot)?;
-    match wait_ready(&socket.socket, &mut child).with_context(cannot)? {
+    match wait_ready(&socket.socket, &mut child, limit).with_context(cannot)? {
         Outcome::Ready => Ok(()),
         Outcome::Ended(status) => Err(why(store, name, status)),
         Outcome::Late => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(Error::of(Kind::Timeout, format!("cannot start {name}: its guest did not run within {READY_WITHIN:?}")))
+            Err(Error::of(Kind::Timeout, format!("cannot start {name}: it was not ready within {limit:?}")))
         }
     }
 }
@@ -59,9 +60,9 @@ enum Outcome {
     Late,
 }
 
-fn wait_ready(socket: &UnixDatagram, child: &mut Child) -> Result<Outcome> {
+fn wait_ready(socket: &UnixDatagram, child: &mut Child, limit: Duration) -> Result<Outcome> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("cannot watch the runner")?;
-    let deadline = Instant::now() + READY_WITHIN;
+    let deadline = Instant::now() + limit;
     let mut buffer = [0; 4096];
     loop {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else { return Ok(Outcome::Late) };

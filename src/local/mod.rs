@@ -122,6 +122,13 @@ fn unreadable(view: &View) -> Error {
     view.problem.clone().unwrap_or_else(|| Error::new(format!("the record of {} cannot be read", view.name)))
 }
 
+/// What a start may take longer than until the guest runs.
+fn until_ready(view: &View) -> Duration {
+    let spec = view.record.as_ref().map(|record| &record.spec);
+    let limit = spec.and_then(|spec| Some(spec.ready_limit(Manager::Local)?.saturating_add(spec.stop_timeout())));
+    limit.unwrap_or_default()
+}
+
 fn is_unfinished(status: &Status) -> bool {
     match status.phase {
         Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Restarting => true,
@@ -174,9 +181,11 @@ impl MachineService for LocalService {
                 self.until(name, State::Running, SEEN_WITHIN)
             }
             // The runner is there already and starts the guest by itself.
-            Next::To(_) if view.state == State::Restarting => self.until(name, State::Running, RESTARTED_WITHIN),
+            Next::To(_) if view.state == State::Restarting => {
+                self.until(name, State::Running, RESTARTED_WITHIN.saturating_add(until_ready(&view)))
+            }
             Next::To(_) => {
-                launch::launch(&self.store, name)?;
+                launch::launch(&self.store, name, until_ready(&view))?;
                 self.get(name)
             }
         }

@@ -22,6 +22,10 @@ pub const STOP_TIMED_OUT: &str = "3da2a97d9422443cb3de6ac128cca230";
 /// KVM does not work here: the guest's instructions are translated.
 pub const TRANSLATED: &str = "24079cf5a76447a7b6d19f1f6bf90b9a";
 
+/// A guest's probes say that it is ill.
+pub const UNHEALTHY: &str = "51c2aeb41c2c41698bdd5e530495da2b";
+/// A guest that was ill is well again.
+pub const HEALTHY: &str = "a2e2a50a5e61405ca585bbfb4e3fb5ad";
 /// A guest was stopped because its time (`--runtime-max`) was over.
 pub const TIME_OVER: &str = "5e75dc0e4a014d5f9b54c44ee3286e15";
 
@@ -37,5 +41,7 @@ pub const ALL: &[&str] = &[
     STARTED,
     STOP_TIMED_OUT,
     TRANSLATED,
+    UNHEALTHY,
+    HEALTHY,
     TIME_OVER,
 ];

@@ -9,6 +9,7 @@ mod mount;
 mod name;
 mod network_request;
 mod port;
+mod probe;
 mod quantity;
 mod restart;
 mod secret;
@@ -25,6 +26,7 @@ pub use mount::{Mount, MountRequest, MountSource};
 pub use name::{MachineId, MachineName, NetworkName, Selector, VolumeName};
 pub use network_request::NetworkRequest;
 pub use port::Port;
+pub use probe::{Health, HealthAction, HealthState, Probe, Ready, Way};
 pub use quantity::{Bytes, Duration, parse_duration};
 pub use restart::RestartPolicy;
 pub use secret::{Delivery, FW_CFG_PREFIX, SECRETS_LIMIT, Secret, SecretRequest};
@@ -36,7 +38,7 @@ pub use spec::{
     ShareDriver, Spec,
 };
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
-pub use status::{Exit, Phase, Reason, Status};
+pub use status::{Exit, HealthStatus, Phase, Reason, Status};
 
 /// The newest layout of records and status files that this program reads and writes.
 pub const SCHEMA: u32 = 1;

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::derive;
-use super::{Bytes, Exit, Limit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State, Status};
+use super::{
+    Bytes, Exit, HealthState, Limit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State,
+    Status,
+};
 use crate::error::{Error, Kind, Result};
 
 /// Who keeps a machine alive.
@@ -89,6 +92,12 @@ impl View {
     /// Any other than that it is gone.
     pub fn gone(name: &MachineName, error: Error) -> Result<Self> {
         if error.kind() == Kind::NoSuchMachine { Ok(Self::unknown(name.clone(), error)) } else { Err(error) }
+    }
+
+    /// What its health probes say, while it runs.
+    pub fn health(&self) -> Option<HealthState> {
+        let running = self.status.as_ref().filter(|_| self.state == State::Running);
+        running.and_then(|status| status.health.as_ref()).map(|health| health.state)
     }
 
     /// The same machine by what another manager knows of its runner.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text::kept_as_text;
-use super::{Attachment, Bytes, Digest, Limits, MachineName, Mount, Port, RestartPolicy, Secret};
+use super::{Attachment, Bytes, Digest, Health, Limits, MachineName, Mount, Port, Ready, RestartPolicy, Secret};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.
@@ -61,6 +61,12 @@ pub struct Spec {
     /// The slice that the machine's own slice is put in, for the systemd manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<String>,
+    /// What decides that it is ready.
+    #[serde(default, skip_serializing_if = "Ready::is_guest")]
+    pub ready: Ready,
+    /// How long that may take from when its guest runs, in milliseconds; its manager's own limit if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_timeout_ms: Option<u64>,
     /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
@@ -93,6 +99,9 @@ pub struct Spec {
     /// What it may take of its host.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
+    /// The probe of whether it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 impl Spec {
@@ -152,6 +161,7 @@ impl Spec {
         if self.runtime_max_ms == Some(0) {
             return Err(Error::new("bad --runtime-max 0: a guest that may not run at all"));
         }
+        self.validate_probes()?;
         for text in self.kernel_args.iter().chain(&self.app_args) {
             if text.contains(['\0', '\n']) {
                 return Err(Error::new(format!("bad argument '{}': it holds a NUL or a newline", text.escape_debug())));
@@ -195,6 +205,9 @@ impl Spec {
             on_calendar: Vec::new(),
             runtime_max_ms: None,
             machined: Machined::Auto,
+            ready: Ready::Guest,
+            ready_timeout_ms: None,
+            health: None,
         }
     }
 }
@@ -331,6 +344,7 @@ macro_rules! words {
         kept_as_text!($name);
     };
 }
+pub(super) use words;
 
 words! {
     /// The VMM that runs a machine.

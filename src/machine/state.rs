@@ -201,6 +201,7 @@ fn ended_as(reason: Reason) -> State {
         | Reason::Signal
         | Reason::Oom
         | Reason::Watchdog
+        | Reason::Unhealthy
         | Reason::Expired => State::Errored,
     }
 }
@@ -284,6 +285,7 @@ mod tests {
             Reason::Oom,
             Reason::Watchdog,
             Reason::Expired,
+            Reason::Unhealthy,
             Reason::StartFailed,
         ])
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::SCHEMA;
+use super::{HealthState, SCHEMA};
 
 /// How the guest is doing, as its runner wrote it last. Kept in the runtime directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +28,18 @@ pub struct Status {
     pub machine_type: Option<String>,
     /// When the runner began.
     pub started: Timestamp,
-    /// When the guest began to run.
+    /// When the machine was ready: its guest runs, and did what it was to do first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_since: Option<Timestamp>,
+    /// What its guest, which runs, has yet to do until the machine is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Why it did not so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready: Option<String>,
+    /// How it is, if it is probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
     /// Restarts in a row before this start.
     #[serde(default)]
     pub restarts: u32,
@@ -51,6 +60,9 @@ impl Status {
             machine_type: None,
             started,
             running_since: None,
+            waits_for: None,
+            unready: None,
+            health: None,
             restarts: 0,
             exit: None,
         }
@@ -62,6 +74,22 @@ impl Status {
             .and_then(|since| Duration::try_from(end.duration_since(since)).ok())
             .unwrap_or(Duration::ZERO)
     }
+}
+
+/// What a machine's probes said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// What they amount to.
+    pub state: HealthState,
+    /// Since when.
+    pub since: Timestamp,
+    /// How many there were. Written once a second at most, and with each change.
+    pub probes: u64,
+    /// How many of the last failed, in a row.
+    pub failures: u32,
+    /// What the last failure was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// Where a guest is in its life, as its runner sees it.
@@ -109,6 +137,7 @@ impl Exit {
             | Reason::Oom
             | Reason::Watchdog
             | Reason::Expired
+            | Reason::Unhealthy
             | Reason::StartFailed => false,
         }
     }
@@ -147,9 +176,11 @@ pub enum Reason {
     Oom,
     /// The VMM did not answer any more.
     Watchdog,
+    /// The guest failed its health probes.
+    Unhealthy,
     /// It ran as long as it may, and was stopped for that.
     Expired,
-    /// It never ran.
+    /// It never ran, or was never ready.
     StartFailed,
 }
 
@@ -172,6 +203,7 @@ impl Reason {
             Self::Oom => "oom",
             Self::Watchdog => "watchdog",
             Self::Expired => "expired",
+            Self::Unhealthy => "unhealthy",
             Self::StartFailed => "start-failed",
         }
     }

@@ -153,6 +153,17 @@ pub enum GuestEvent {
     Shutdown(Shutdown),
     /// The VMM refused what was asked.
     Refused(String),
+    /// What became of connections to the guest's ports.
+    Connections(Vec<Connection>),
+}
+
+/// A TCP connection to a guest by a port that the VMM listens at for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// The guest's port.
+    pub port: u16,
+    /// Somebody in the guest took it; else it is on its way.
+    pub established: bool,
 }
 
 /// Why a VMM is about to end by itself.
@@ -175,6 +186,8 @@ pub enum Ask {
     PowerButton,
     /// Let a paused guest go on.
     Resume,
+    /// Say what became of the connections that you took for the guest.
+    Connections,
     /// End now.
     Quit,
 }

@@ -1,17 +1,22 @@
-//! The console of a machine under the local manager: cut into lines, each with its time, in a file that is turned over.
+//! Where a guest's console goes. Under the local manager it is cut into lines, each with its time, in a file that is
+//! turned over.
 //!
 //! A line is `2026-11-21T08:00:00.123456Z text`. What comes without a line's end waits for it; standard output, where it
 //! is shown too, gets every byte at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use nix::poll::PollFlags;
+
 use super::ConsoleMode;
+use super::forward::Forward;
+use super::lines::Lines;
 use crate::error::{Context as _, Result};
 
 /// A log of this size is turned over; one old one is kept.
@@ -24,14 +29,22 @@ const LONGEST: usize = 48 << 10;
 pub(super) enum Console {
     /// To whoever reads our standard output.
     Inherit,
-    /// Through here.
+    /// There as well, but read on its way.
+    Forward(Box<Forward>),
+    /// Through here, into the log.
     Pump(Box<Pump>),
 }
 
 impl Console {
-    pub(super) fn open(log: &Path, mode: ConsoleMode) -> Result<Self> {
+    /// `lines` are those that somebody looks for.
+    pub(super) fn open(log: &Path, mode: ConsoleMode, lines: Option<Lines>) -> Result<Self> {
         let show = match mode {
-            ConsoleMode::Inherit => return Ok(Self::Inherit),
+            ConsoleMode::Inherit => {
+                return Ok(match lines {
+                    None => Self::Inherit,
+                    Some(lines) => Self::Forward(Box::new(Forward::new(lines)?)),
+                });
+            }
             ConsoleMode::Log => false,
             ConsoleMode::LogAndShow => true,
         };
@@ -43,7 +56,48 @@ impl Console {
             sink,
             show,
             pending: Vec::new(),
+            lines,
         })))
+    }
+
+    /// The end that the VMM writes to; none if that is our standard output.
+    pub(super) fn take_writer(&mut self) -> Option<OwnedFd> {
+        match self {
+            Self::Inherit => None,
+            Self::Forward(forward) => forward.take_writer(),
+            Self::Pump(pump) => pump.writer.take(),
+        }
+    }
+
+    /// What to poll for, until there is nothing more to come.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match self {
+            Self::Inherit => None,
+            Self::Forward(forward) => forward.interest(),
+            Self::Pump(pump) => pump.reader.as_ref().map(|reader| (reader.as_fd(), PollFlags::POLLIN)),
+        }
+    }
+
+    /// Moves what is there. To be called when it can.
+    pub(super) fn pump(&mut self) {
+        let moved = match self {
+            Self::Inherit => Ok(()),
+            Self::Forward(forward) => forward.pump(),
+            Self::Pump(pump) => pump.pump(),
+        };
+        // The guest is worth more than its log.
+        if let Err(error) = moved {
+            log::error!("{error}");
+        }
+    }
+
+    /// The line was there that is looked for.
+    pub(super) fn matched(&self) -> bool {
+        match self {
+            Self::Inherit => false,
+            Self::Forward(forward) => forward.matched(),
+            Self::Pump(pump) => pump.lines.as_ref().is_some_and(Lines::matched),
+        }
     }
 }
 
@@ -55,21 +109,11 @@ pub(super) struct Pump {
     sink: Sink,
     show: bool,
     pending: Vec<u8>,
+    lines: Option<Lines>,
 }
 
 impl Pump {
-    /// The end that the VMM writes to. There is one.
-    pub(super) fn take_writer(&mut self) -> Option<OwnedFd> {
-        self.writer.take()
-    }
-
-    /// The end to poll, until the VMM has closed its.
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.reader.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Moves what is there. To be called when it is readable.
-    pub(super) fn pump(&mut self) -> Result<()> {
+    fn pump(&mut self) -> Result<()> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
         let mut buffer = [0; 16 << 10];
         match reader.read(&mut buffer) {
@@ -84,6 +128,9 @@ impl Pump {
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(lines) = &mut self.lines {
+            lines.feed(bytes);
+        }
         if self.show {
             // A terminal that is gone does not end the guest.
             let mut out = std::io::stdout().lock();

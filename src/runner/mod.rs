@@ -2,15 +2,18 @@
 //!
 //! One thread, one `poll` loop over the signals, the VMM's process, its monitor and its complaints. Under systemd the
 //! guest's console is this process's own standard output, inherited by the VMM; under the local manager the bytes pass
-//! through here on their way into the console log.
+//! through here on their way into the console log; so do they under systemd where a line of them makes the machine ready.
 
 mod complaints;
 mod console;
 mod drain;
 mod expiry;
+mod forward;
 mod heartbeat;
+mod lines;
 mod notify;
 mod oom;
+mod probe;
 mod supervise;
 mod wait;
 
@@ -28,6 +31,7 @@ use crate::store::{Store, no_such_machine};
 pub use oom::oom_kills;
 
 use console::Console;
+use lines::Lines;
 use notify::Notifier;
 use supervise::Supervisor;
 
@@ -45,12 +49,12 @@ pub enum ConsoleMode {
 /// Runs a machine until it is down for good. Under the systemd manager that is one life of the guest, as systemd does
 /// the restarts; under the local manager it is as many as its policy gives it.
 ///
-/// `delay` is how long its manager itself waits before a restart. The exit is recorded. Its code is what this process is
+/// `delay` tells how long its manager itself may have waited before a restart, if this is one. The exit is recorded. Its code is what this process is
 /// to end with.
 ///
 /// # Errors
 /// When there is no such machine, or it runs already. What befalls the guest is an exit and not an error.
-pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: Duration) -> Result<Exit> {
+pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: &dyn Fn() -> Duration) -> Result<Exit> {
     let signals = Signals::block()?;
     let notifier = Notifier::new();
     let _lock = match store.lock_runner(name) {
@@ -92,7 +96,7 @@ fn live(
     signals: &Signals,
     notifier: &Notifier,
     mode: ConsoleMode,
-    delay: Duration,
+    delay: &dyn Fn() -> Duration,
 ) -> Result<Exit> {
     let name = &record.spec.name;
     let (pid, now) = (std::process::id(), Timestamp::now());
@@ -108,8 +112,8 @@ fn live(
             return Ok(Exit { at: Timestamp::now(), reason, code, detail: String::new() });
         }
         look_at_files(record)?;
-        let console = Console::open(&store.console_log(name), mode)?;
-        Supervisor { store, record, status: &mut status, signals, notifier }.run(console)
+        let console = Console::open(&store.console_log(name), mode, Lines::of(&record.spec.ready)?)?;
+        Supervisor { store, record, status: &mut status, signals, notifier, told: None }.run(console)
     });
     let exit = outcome.unwrap_or_else(|error| never_ran(&error));
     if mode == ConsoleMode::Inherit

@@ -1,9 +1,10 @@
 //! One life of a guest: started, watched, brought to its end when asked.
 
+mod probes;
+
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use log::Level;
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -13,6 +14,7 @@ use super::expiry::Expiry;
 use super::heartbeat::{Beat, Heartbeat};
 use super::notify::Notifier;
 use super::oom::oom_kills;
+use super::probe::{Prober, Readiness};
 use super::wait::timeout;
 use crate::error::{Context as _, Result};
 use crate::lifecycle::{self, Attached, EventKind, EventLog, Step, Stopping};
@@ -23,6 +25,8 @@ use crate::signals::Signals;
 use crate::store::Store;
 use crate::volume::virtiofsd::Virtiofsd;
 
+use probes::{Ill, ended_unready, probes};
+
 /// A VMM that has not got the guest to run by then never will.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
@@ -32,6 +36,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) status: &'a mut Status,
     pub(super) signals: &'a Signals,
     pub(super) notifier: &'a Notifier,
+    /// When the status file had the count of health probes last.
+    pub(super) told: Option<Instant>,
 }
 
 /// What is known of the guest's life so far.
@@ -45,6 +51,9 @@ struct Life {
     stopping: Option<Stopping>,
     /// The guest broke down: its VMM is being ended for that, not on request.
     broken: bool,
+    /// The guest is being ended for this, which its probes showed.
+    ill: Option<Ill>,
+    prober: Prober,
     start_by: Instant,
     heartbeat: Heartbeat,
     expiry: Expiry,
@@ -56,14 +65,9 @@ impl Supervisor<'_> {
         let spec = &self.record.spec;
         let vmm = platform::vmm(spec.platform);
         let ooms = oom_kills();
+        let prober = Prober::new(spec, spec.ready_limit(self.record.manager))?;
         let (complaints, writer) = std::io::pipe().context("cannot make a pipe for the VMM")?;
-        let output = Output {
-            console: match &mut console {
-                Console::Inherit => None,
-                Console::Pump(pump) => pump.take_writer(),
-            },
-            complaints: writer.into(),
-        };
+        let output = Output { console: console.take_writer(), complaints: writer.into() };
         let control = self.store.control_socket(&spec.name);
         let Attached { nics, shares, servers, secrets, initrd } = lifecycle::attach(self.store, self.record)?;
         let cache = &self.store.paths().runtime;
@@ -79,6 +83,8 @@ impl Supervisor<'_> {
             events: Vec::new(),
             stopping: None,
             broken: false,
+            ill: None,
+            prober,
             start_by: now + START_WITHIN,
             heartbeat: Heartbeat::new(self.notifier.watchdog(), now),
             expiry: Expiry::new(spec.runtime_max()),
@@ -110,7 +116,7 @@ impl Supervisor<'_> {
                 }
             }
             if ready.console {
-                pump(&mut life.console);
+                life.console.pump();
             }
             if ready.complaints {
                 life.complaints.read();
@@ -124,6 +130,7 @@ impl Supervisor<'_> {
             if ready.server {
                 self.unserved(&mut life)?;
             }
+            self.probe(vmm, &mut life)?;
             self.due(vmm, &mut life)?;
         }
     }
@@ -141,13 +148,20 @@ impl Supervisor<'_> {
                     life.expiry.begin(Instant::now());
                 }
                 GuestEvent::Alive => {}
-                GuestEvent::Paused => self.turned(Phase::Paused)?,
-                GuestEvent::Resumed => self.turned(Phase::Running)?,
+                GuestEvent::Paused => {
+                    life.prober.pause();
+                    self.turned(Phase::Paused)?;
+                }
+                GuestEvent::Resumed => {
+                    life.prober.resume(Instant::now());
+                    self.turned(Phase::Running)?;
+                }
+                GuestEvent::Connections(connections) => life.prober.answer(connections),
                 GuestEvent::Panicked | GuestEvent::Broken(_) => self.broke(life, &event)?,
                 GuestEvent::Shutdown(_) => {}
                 GuestEvent::Refused(why) => {
                     log::warn!("the VMM refused {why}");
-                    if self.status.phase == Phase::Starting {
+                    if self.status.phase == Phase::Starting && !life.prober.has_begun() {
                         life.events.push(GuestEvent::Broken(why.clone()));
                         self.end_vmm(life)?;
                     } else if let Some(stopping) = &mut life.stopping {
@@ -158,8 +172,9 @@ impl Supervisor<'_> {
             if life.heartbeat.heard(Instant::now()) {
                 self.notifier.alive();
             }
-            if event != GuestEvent::Alive {
-                life.events.push(event);
+            match event {
+                GuestEvent::Alive | GuestEvent::Connections(_) => {}
+                event => life.events.push(event),
             }
         }
         Ok(())
@@ -185,23 +200,21 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    fn started(&mut self, life: &Life) -> Result<()> {
+    /// The guest runs.
+    fn started(&mut self, life: &mut Life) -> Result<()> {
         let description = life.guest.description();
         self.status.accel = Some(description.accel.clone());
         self.status.machine_type = Some(description.machine_type.clone());
-        self.status.running_since = Some(Timestamp::now());
         self.status.exit = None;
-        if self.status.phase == Phase::Starting {
-            self.status.phase = Phase::Running;
+        if life.prober.begin(Instant::now()) {
+            self.ready(life)?;
+        } else {
+            self.waits(life)?;
         }
-        self.write_status()?;
-        self.notifier.ready(&self.running_text());
-        EventLog::of(self.store).append(EventKind::Start, self.record, None);
         if let Some(note) = &description.note {
             log::warn!(MESSAGE_ID = message::TRANSLATED;
                 "{}: {note}; its instructions are translated", self.record.spec.name);
         }
-        log::info!(MESSAGE_ID = message::STARTED; "{}: the guest runs", self.record.spec.name);
         Ok(())
     }
 
@@ -247,6 +260,10 @@ impl Supervisor<'_> {
     /// Somebody asks for a stop, or asks once more.
     fn stop_requested(&mut self, vmm: &dyn Vmm, life: &mut Life) -> Result<()> {
         let request = self.store.take_stop_request(&self.record.spec.name);
+        if life.ill.take().is_some() {
+            self.status.phase = Phase::Stopping;
+            self.write_status()?;
+        }
         if let Some(stopping) = &mut life.stopping {
             match request {
                 Some(request) => stopping.hurry(&request, Instant::now()),
@@ -262,13 +279,7 @@ impl Supervisor<'_> {
 
     /// Begins to bring the guest to its end.
     fn stop(&mut self, vmm: &dyn Vmm, life: &mut Life, asked: Option<Duration>, kill: bool) -> Result<()> {
-        let spec = &self.record.spec;
-        let running = self.status.running_since.is_some();
-        let grace = if running && vmm.has_power_button(spec) {
-            asked.unwrap_or_else(|| spec.stop_timeout())
-        } else {
-            Duration::ZERO
-        };
+        let grace = self.grace(vmm, life, asked);
         if self.status.phase == Phase::Paused {
             life.guest.ask(Ask::Resume)?;
         }
@@ -295,7 +306,7 @@ impl Supervisor<'_> {
             }
             take_step(life, step)?;
         }
-        if self.status.phase == Phase::Starting && now >= life.start_by && !life.broken {
+        if !life.prober.has_begun() && now >= life.start_by && !life.broken {
             life.events.push(GuestEvent::Broken(format!("the guest did not run within {START_WITHIN:?}")));
             self.end_vmm(life)?;
         }
@@ -317,20 +328,21 @@ impl Supervisor<'_> {
     fn ended(&mut self, mut life: Life) -> Result<Exit> {
         let status = life.guest.reap()?;
         self.hear(&mut life)?;
-        while let Console::Pump(console) = &mut life.console
-            && console.fd().is_some()
-        {
-            pump(&mut life.console);
+        while life.console.interest().is_some() {
+            life.console.pump();
         }
         life.complaints.drain();
         let exit = life.guest.conclude(status, &life.events, life.complaints.last());
-        if exit.reason != Reason::StartFailed && self.status.running_since.is_none() {
-            self.started(&life)?;
+        if exit.reason != Reason::StartFailed {
+            self.ran(&mut life)?;
         }
-        Ok(match &life.stopping {
-            Some(stopping) if !life.broken => {
-                life.expiry.exit(exit.at).unwrap_or_else(|| on_request(exit, stopping.kill))
+        let unready = life.prober.waits_for().map(Readiness::complaint);
+        Ok(match (&life.ill, &life.stopping) {
+            (Some(ill), _) if !life.broken => ill.exit(exit),
+            (None, Some(stopping)) if !life.broken => {
+                life.expiry.exit(exit.at).unwrap_or_else(|| on_request(exit, stopping.kill, unready))
             }
+            _ if unready.is_some() => ended_unready(exit),
             _ => exit,
         })
     }
@@ -338,7 +350,7 @@ impl Supervisor<'_> {
     fn write_status(&self) -> Result<()> {
         match self.store.write_status(&self.record.spec.name, self.status) {
             // A full disk does not end a guest.
-            Err(error) if self.status.running_since.is_some() => {
+            Err(error) if self.status.running_since.is_some() || self.status.waits_for.is_some() => {
                 log::error!("{error}");
                 Ok(())
             }
@@ -365,13 +377,14 @@ impl Supervisor<'_> {
             spec.cpus,
             if spec.cpus == 1 { "" } else { "s" },
             spec.memory
-        )
+        ) + &self.health_text()
     }
 }
 
-/// The end of a guest that somebody wanted ended, whatever its VMM made of it.
-fn on_request(exit: Exit, kill: bool) -> Exit {
+/// The end of a guest that somebody wanted ended, whatever its VMM made of it; with why it was not ready, if so.
+fn on_request(exit: Exit, kill: bool, unready: Option<String>) -> Exit {
     let detail = match exit.reason {
+        _ if unready.is_some() => unready.unwrap_or_default(),
         // One that was stopped before it ran has nothing to say either.
         Reason::Stopped | Reason::Finished | Reason::StartFailed => String::new(),
         Reason::Signal => "the VMM did not end and was killed".into(),
@@ -397,15 +410,6 @@ fn take_step(life: &mut Life, step: Step) -> Result<()> {
     Ok(())
 }
 
-fn pump(console: &mut Console) {
-    if let Console::Pump(pump) = console
-        && let Err(error) = pump.pump()
-    {
-        // The guest is worth more than its log.
-        log::error!("{error}");
-    }
-}
-
 /// Which descriptors have something.
 #[derive(Debug, Default)]
 struct Ready {
@@ -424,18 +428,23 @@ fn wait_for_something(signals: &Signals, life: &Life) -> Result<Ready> {
         life.events.is_empty().then_some(life.start_by),
         Some(life.heartbeat.next()),
         life.expiry.next(),
+        probes(life).and_then(Prober::next),
     ];
     let left =
         deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now)).unwrap_or(START_WITHIN);
-    let console = match &life.console {
-        Console::Inherit => None,
-        Console::Pump(pump) => pump.fd(),
-    };
-    let complaints = life.complaints.fd();
-    let all = [Some(signals.as_fd()), Some(life.guest.process()), life.guest.monitor(), console, complaints];
-    let servers = life.servers.iter().map(Virtiofsd::process);
+    let readable = |fd| (fd, PollFlags::POLLIN);
+    let all = [
+        Some(readable(signals.as_fd())),
+        Some(readable(life.guest.process())),
+        life.guest.monitor().map(readable),
+        life.console.interest(),
+        life.complaints.fd().map(readable),
+    ];
+    let servers = life.servers.iter().map(Virtiofsd::process).map(readable);
+    // Last, as it is looked at each time.
+    let probe = probes(life).and_then(Prober::interest);
     let mut fds: Vec<PollFd<'_>> =
-        all.iter().flatten().copied().chain(servers).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        all.iter().flatten().copied().chain(servers).chain(probe).map(|(fd, flags)| PollFd::new(fd, flags)).collect();
     match poll(&mut fds, timeout(left)) {
         Ok(_) => {}
         Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),

@@ -47,4 +47,4 @@ pub use machined::register;
 pub use property::{check_directive, check_properties};
 pub use schedule::timer_name;
 pub use service::SystemdService;
-pub use unit::{check_slice, restart_delay, service_name};
+pub use unit::{check_slice, service_name};

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::anchor::Active;
-use super::manager::Manager;
+use super::manager::{Interface, Manager};
 use super::unit;
 use crate::error::{Error, Kind, Result};
 use crate::machine::{
@@ -51,6 +52,21 @@ impl SystemdService {
     /// When the manager cannot be asked.
     pub fn forbid_restart(&self, name: &MachineName) -> Result<()> {
         Ok(self.manager.borrow_mut().stop_soon(&unit::service_name(name))?)
+    }
+
+    /// How long systemd may have waited before this start of the machine: however long, if it is a restart of systemd's
+    /// own. A drop-in may have any delay, so it is asked.
+    pub fn restart_delay(&self, record: &Record) -> Duration {
+        let asked = self
+            .manager
+            .borrow_mut()
+            .properties(&unit::service_name(&record.spec.name), &[(Interface::Service, "NRestarts")]);
+        let restarts = asked.ok().and_then(|answers| answers.into_iter().next().flatten());
+        match restarts.and_then(|value| value.downcast_ref::<u32>().ok()) {
+            Some(0) => Duration::ZERO,
+            Some(_) => Duration::MAX,
+            None => unit::restart_delay(record),
+        }
     }
 
     /// The record, if it is one of ours; `None` passes the verb through.

@@ -85,7 +85,7 @@ impl SystemdService {
     /// Waits until the guest runs.
     pub(super) fn await_start(&self, record: &Record, ticket: Ticket, begun: Timestamp) -> Result<View> {
         let name = &record.spec.name;
-        let limit = unit::start_limit(record).saturating_add(MARGIN);
+        let limit = unit::start_limit(record).saturating_add(record.spec.stop_timeout()).saturating_add(MARGIN);
         let outcome = self.manager.borrow_mut().finish(ticket, &format!("the guest of {name} to run"), limit);
         let cannot = |error: Error| error.context(format!("cannot start {name}")).with_hint(self.journal_hint(name));
         match outcome.map_err(|failure| cannot(failure.into()))? {

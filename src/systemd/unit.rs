@@ -23,7 +23,7 @@ use crate::machine::{MachineName, Record, RestartPolicy};
 use crate::paths::{Paths, Scope};
 
 /// How long a machine may take until its guest runs.
-pub(super) const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_secs(90);
 /// What systemd leaves the runner beyond the guest's own stop time-out.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -141,11 +141,16 @@ pub(super) fn unit_at(path: &str) -> Option<String> {
 /// The longest that a start of this machine may take by its unit.
 pub(super) fn start_limit(record: &Record) -> Duration {
     let given = record.spec.properties.iter().rev().find_map(|typed| property::time_of(typed, "TimeoutStartUSec"));
-    given.unwrap_or(START_LIMIT)
+    given.unwrap_or_else(|| own_start_limit(record))
 }
 
-/// The longest that systemd itself waits before it starts this machine's runner again.
-pub fn restart_delay(record: &Record) -> Duration {
+/// The same where nobody set it: a runner that gives its guest a time to be ready has the first word.
+fn own_start_limit(record: &Record) -> Duration {
+    START_LIMIT.saturating_add(record.spec.ready_limit(record.manager).unwrap_or_default())
+}
+
+/// The longest that systemd itself waits before it starts this machine's runner again, as far as the record tells.
+pub(super) fn restart_delay(record: &Record) -> Duration {
     let given = |name| record.spec.properties.iter().rev().find_map(|typed| property::time_of(typed, name));
     let [delay, longest] = ["RestartUSec", "RestartMaxDelayUSec"].map(|name| given(name).unwrap_or(RESTART_DELAY));
     delay.max(longest)
@@ -182,13 +187,13 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definiti
     unit.required("ExecStopPost", command("", executable, &runner(paths.scope, &["--sweep", name.as_str()])));
     unit.required("KillMode", "mixed");
     unit.required("Slice", slice_name(name, record.spec.slice.as_deref())?);
-    unit.required("TimeoutStartSec", time(START_LIMIT));
+    unit.required("TimeoutStartSec", time(own_start_limit(record)));
     unit.required("TimeoutStopSec", time(record.spec.stop_timeout() + STOP_MARGIN));
     if let Some(longest) = record.spec.runtime_max() {
         // The runner stops the guest after that; this is for one that does not.
         unit.required("RuntimeMaxSec", time(longest + record.spec.stop_timeout() + STOP_MARGIN));
     }
-    unit.required("Restart", restart(record.spec.restart));
+    unit.required("Restart", restart(record.spec.unit_restart()));
     unit.required("RestartSec", time(RESTART_DELAY));
     // How often a machine may be restarted is its own policy, and a start on request is never refused.
     unit.required("StartLimitIntervalSec", "0");

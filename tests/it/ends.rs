@@ -358,3 +358,21 @@ fn restarts_are_counted_however_long_systemd_waits() {
     ends_as(&lab, "web", "errored", 3, "error");
     assert_eq!(lab.events("web", "start").len(), 2);
 }
+
+#[test]
+fn a_drop_in_s_delay_is_no_surprise() {
+    // A reload of the manager holds up everybody.
+    let lab = Lab::alone("dropin", Who::Root);
+    let (name, tiny) = (lab.name("web"), guest("tiny"));
+    lab.kraft(["create", "--systemd", "--restart", "on-failure:1", "--name", &name, &tiny, "after=300", "exit=3"]).ok();
+    let dir = std::path::PathBuf::from(format!("/run/systemd/system/{}.d", lab.unit("web")));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("delay.conf"), "[Service]\nRestartSec=7\n").unwrap();
+    lab.systemctl(["daemon-reload"]).ok();
+    lab.systemctl(["start", &lab.unit("web")]).ok();
+    lab.until_event("web", "start", 2);
+    ends_as(&lab, "web", "errored", 3, "error");
+    assert_eq!(lab.events("web", "start").len(), 2);
+    std::fs::remove_dir_all(&dir).unwrap();
+    lab.systemctl(["daemon-reload"]).ok();
+}

@@ -6,6 +6,7 @@ mod find;
 pub mod kvm;
 mod process;
 mod qmp;
+mod usernet;
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! QMP, as much of it as is spoken here: the greeting, six commands, their answers and seven events.
+//! QMP, as much of it as is spoken here: the greeting, seven commands, their answers and seven events.
 //!
 //! [`Lines`] cuts the byte stream, [`parse`] reads one message; neither does I/O. [`Monitor`] is the runner's own
 //! connection and never blocks. [`Client`] is anybody else's and waits for each answer, with a deadline.
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::usernet;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::platform::{Ask, Control, GuestEvent, Shutdown};
 
@@ -82,6 +83,10 @@ impl Lines {
 
 /// The id of the command that lets the guest run for the first time.
 const FIRST_CONT: &str = "run";
+/// What only a person's command tells, and its id.
+const CONNECTIONS: &str =
+    "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info usernet\"},\"id\":\"usernet\"}";
+const CONNECTIONS_ID: &str = "usernet";
 
 /// The runner's own connection.
 #[derive(Debug)]
@@ -108,13 +113,17 @@ impl Monitor {
             Ask::PowerButton => self.send("system_powerdown", "powerdown"),
             Ask::Resume => self.send("cont", "resume"),
             Ask::Quit => self.send("quit", "quit"),
+            Ask::Connections => self.send_line(CONNECTIONS, "info usernet"),
         }
     }
 
     /// Requests are a few dozen bytes and at most one of a kind is under way, so that a full socket means that QEMU has
     /// not read for very long.
     fn send(&mut self, command: &str, id: &str) -> Result<()> {
-        let line = request(command, id);
+        self.send_line(&request(command, id), command)
+    }
+
+    fn send_line(&mut self, line: &str, command: &str) -> Result<()> {
         self.stream.write_all(line.as_bytes()).with_context(|| format!("cannot send {command} to QEMU"))
     }
 
@@ -149,8 +158,15 @@ impl Monitor {
             Message::Answer { id, result: Ok(value) } => match id.as_deref() {
                 Some(FIRST_CONT) => Some(GuestEvent::Started),
                 Some("ping") => Some(run_state(&value).unwrap_or(GuestEvent::Alive)),
+                Some(CONNECTIONS_ID) => {
+                    Some(GuestEvent::Connections(usernet::connections(value.as_str().unwrap_or_default())))
+                }
                 _ => None,
             },
+            // One without a network of its own has none.
+            Message::Answer { id: Some(id), result: Err(_) } if id == CONNECTIONS_ID => {
+                Some(GuestEvent::Connections(Vec::new()))
+            }
             Message::Answer { id, result: Err(why) } => {
                 Some(GuestEvent::Refused(format!("{}: {why}", id.as_deref().unwrap_or("a command"))))
             }
