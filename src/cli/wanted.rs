@@ -14,9 +14,9 @@ use crate::image;
 use crate::image::rootfs;
 use crate::lifecycle::secrets;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, IpConfig, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Ready, Record,
-    RestartPolicy, SecretRequest, ShareDriver, Spec,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, Kernel, KernelKind, Limits, MachineName, MachineType,
+    Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy,
+    SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths;
@@ -139,12 +139,7 @@ impl Wanted {
     /// What is known of the machine without looking at the host, checked as far as that goes: volumes and networks are by
     /// their names, and of the kernel only the path is true.
     pub(crate) fn sketch(self) -> Result<Spec> {
-        let networks = self.networks.iter().map(|request| Attachment {
-            network: request.name.clone(),
-            foreign: request.bridge,
-            mac: request.mac,
-            ip: IpConfig::default(),
-        });
+        let networks = self.networks.iter().map(NetworkRequest::attachment);
         let volumes = self.volumes.iter().map(|request| {
             let (volume, source) = match request.source.clone() {
                 MountSource::Path(path) => (None, path),

@@ -1,10 +1,13 @@
 //! A machine file as what is wanted of a machine, and a record as the machine file that says it.
 
+use std::time::Duration;
+
 use super::wanted::Wanted;
 use crate::config::{MachineFile, Settings};
 use crate::error::{Error, Result};
 use crate::machine::{
-    Abilities, Accel, Attachment, Kernel, Mount, MountRequest, MountSource, NetworkRequest, Platform, ShareDriver, Spec,
+    Abilities, Accel, Attachment, Kernel, Machined, Mount, MountRequest, MountSource, NetworkRequest, Platform, Secret,
+    SecretRequest, ShareDriver, Spec,
 };
 use crate::systemd;
 use crate::volume::Missing;
@@ -34,6 +37,9 @@ pub(super) fn wanted(file: &MachineFile) -> Result<Wanted, Vec<Error>> {
     if settings.rootfs_compress.is_some_and(|compress| !compress.is_none()) && settings.rootfs.is_none() {
         hold("rootfs-compress", Err(Error::new("rootfs-compress goes with rootfs")));
     }
+    if let Some(key) = settings.idle_health() {
+        hold(key, Err(Error::new(format!("{key} goes with health"))));
+    }
     let wanted = Wanted::of_file(file).map_err(|error| vec![file.flaw("", error)])?;
     // Of which keys it is about, the error says.
     hold("", wanted.clone().sketch().map(drop));
@@ -44,6 +50,7 @@ impl Wanted {
     /// What a file wants.
     pub(crate) fn of_file(file: &MachineFile) -> Result<Self> {
         let settings = file.settings.clone();
+        let (limits, health) = (settings.limits(), settings.health());
         let usual = Self::new(settings.kernel.unwrap_or_default());
         Ok(Self {
             name: Some(file.name.clone()),
@@ -69,6 +76,14 @@ impl Wanted {
             labels: settings.labels.unwrap_or_default(),
             properties: settings.properties.unwrap_or_default(),
             slice: settings.slice,
+            limits,
+            secrets: settings.secrets.unwrap_or_default(),
+            on_calendar: settings.on_calendar.unwrap_or_default(),
+            runtime_max: settings.runtime_max,
+            machined: settings.machined.unwrap_or(usual.machined),
+            ready: settings.ready.unwrap_or_default(),
+            ready_timeout: settings.ready_timeout,
+            health,
             ..usual
         })
     }
@@ -102,8 +117,20 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         properties: some(spec.properties.clone()),
         env: some(spec.env.clone()),
         labels: some(spec.labels.clone()),
+        secrets: some(spec.secrets.iter().cloned().map(secret_of).collect()),
+        on_calendar: some(spec.on_calendar.clone()),
+        runtime_max: spec.runtime_max(),
+        machined: Some(spec.machined).filter(|machined| *machined != Machined::Auto),
+        ready: some(spec.ready.clone()),
+        ready_timeout: spec.ready_timeout_ms.map(Duration::from_millis),
         ..Settings::default()
     }
+    .with_limits(&spec.limits)
+    .with_health(spec.health.as_ref())
+}
+
+fn secret_of(Secret { name, source, encrypted, way }: Secret) -> SecretRequest {
+    SecretRequest { name, source: Some(source), encrypted, way }
 }
 
 /// Whether a kernel's dialect may have been asked for. What it says of itself counts for nothing then, and is not kept.
@@ -200,6 +227,21 @@ mod tests {
         Spec { networks, kernel: spec.kernel.clone(), ..wanted.sketch().unwrap() }
     }
 
+    fn all_limits() -> crate::machine::Limits {
+        crate::machine::Limits {
+            memory_max: Some("64Gi".parse().unwrap()),
+            memory_swap_max: Some("infinity".parse().unwrap()),
+            cpu_quota: Some("150%".parse().unwrap()),
+            cpu_weight: Some("200".parse().unwrap()),
+            cpuset_cpus: Some("0".parse().unwrap()),
+            io_weight: Some("50".parse().unwrap()),
+            tasks_max: Some("6400".parse().unwrap()),
+            io_read_bandwidth_max: vec!["/dev/vda:10M".parse().unwrap()],
+            io_write_iops_max: vec!["/dev/vda:100".parse().unwrap(), "/dev/vdb:7".parse().unwrap()],
+            ..crate::machine::Limits::default()
+        }
+    }
+
     fn text() -> impl Strategy<Value = String> {
         "[ -~é]{0,12}"
     }
@@ -247,6 +289,8 @@ mod tests {
             let mut kernel = Kernel::new(path.clone(), KernelKind::Elf);
             kernel.dialect = Some(Dialect::Linux);
             let (initrd, compress) = if rootfs { (Some(path.clone()), zstd) } else { (None, false) };
+            let reached = |on: &Attachment| !on.foreign || on.ip.ipv4.is_some() || on.ip.ipv6.is_some();
+            let probed = colon && networks.iter().any(reached);
             Spec {
                 kernel, kernel_args, app_args, memory: crate::machine::Bytes(mebibytes << 20), cpus, stop_timeout_ms, env, labels,
                 volumes: vec![mount], networks, restart,
@@ -254,7 +298,14 @@ mod tests {
                 initrd: initrd.clone(), rootfs: initrd,
                 rootfs_compress: if compress { crate::machine::Compression::Zstd } else { crate::machine::Compression::None },
                 ports: crate::machine::Port::parse("[::1]:80-81:80-81/udp").unwrap(),
-                properties: vec!["CPUQuota=50%".into()],
+                properties: vec!["Nice=5".into()],
+                limits: if tcg { all_limits() } else { crate::machine::Limits::default() },
+                on_calendar: vec!["Mon..Fri 10:00".into()],
+                runtime_max_ms: Some(stop_timeout_ms + 1),
+                machined: if rootfs { Machined::No } else { Machined::Auto },
+                ready: if zstd { "console:^a%b".parse().unwrap() } else { crate::machine::Ready::Guest },
+                ready_timeout_ms: zstd.then_some(5),
+                health: probed.then(|| crate::machine::Health { retries: cpus, ..crate::machine::Health::new("http:80/x".parse().unwrap()) }),
                 slice: Some("tenants.slice".into()),
                 ..Spec::example("web@1")
             }

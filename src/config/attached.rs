@@ -1,4 +1,5 @@
-//! What a machine is attached to, each a text as the command line has it, or a table: ports, volumes, networks.
+//! What a machine is attached to, each a text as the command line has it, or a table: ports, volumes, networks,
+//! secrets.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,7 +10,7 @@ use toml::de::DeValue;
 use super::parse::in_order;
 use super::value::{Around, Read, Setting, Written, escaped, expected, flaw, list, parsed, plain, some_list, text};
 use crate::error::Error;
-use crate::machine::{MountRequest, MountSource, NetworkRequest, Port};
+use crate::machine::{MountRequest, MountSource, NetworkRequest, Port, SecretRequest};
 
 impl Setting for Vec<Port> {
     fn read(value: &Written<'_>, around: &Around<'_>) -> Read<Self> {
@@ -22,6 +23,22 @@ impl Setting for Vec<Port> {
 
     fn write(&self) -> Option<Value> {
         some_list(self, |port| Value::String(port.to_string()))
+    }
+}
+
+impl Setting for Vec<SecretRequest> {
+    fn read(value: &Written<'_>, around: &Around<'_>) -> Read<Self> {
+        list(value, "a list of texts, such as [\"db=db.cred\"]", |value| {
+            let mut request: SecretRequest = parsed(value, around, "a text, such as \"db=db.cred\"")?;
+            if let Some(source) = &mut request.source {
+                *source = plain(&around.base.join(&*source));
+            }
+            Ok(request)
+        })
+    }
+
+    fn write(&self) -> Option<Value> {
+        some_list(self, |request| escaped(&request.to_string()))
     }
 }
 

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{Around, Directives, Install, Read, Setting, Written};
+use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet, DeviceRate, Weight};
 use crate::machine::{
-    Accel, Arch, Bytes, Compression, Dialect, MachineType, MountRequest, NetworkRequest, Platform, Port, RestartPolicy,
+    Accel, Arch, Bytes, Compression, Dialect, HealthAction, MachineType, Machined, MountRequest, NetworkRequest,
+    Platform, Port, Probe, Ready, RestartPolicy, SecretRequest,
 };
 
 macro_rules! settings {
@@ -89,6 +91,52 @@ settings! {
     slice: String = "slice";
     /// Properties of the unit, `KEY=VALUE`.
     properties: Vec<String> = "properties";
+    /// The most memory of guest and VMM together.
+    memory_max: Cap<Bytes> = "memory-max";
+    /// The most that may be swapped out.
+    memory_swap_max: Cap<Bytes> = "memory-swap-max";
+    /// The most processor time.
+    cpu_quota: Cap<CpuQuota> = "cpu-quota";
+    /// Its share of processor time.
+    cpu_weight: Weight = "cpu-weight";
+    /// The host's processors that it may run on.
+    cpuset_cpus: CpuSet = "cpuset-cpus";
+    /// Its share of a disk's time.
+    io_weight: Weight = "io-weight";
+    /// Bytes a second that are read of a device.
+    io_read_bandwidth_max: Vec<DeviceRate<Bytes>> = "io-read-bandwidth-max";
+    /// Bytes a second that are written to a device.
+    io_write_bandwidth_max: Vec<DeviceRate<Bytes>> = "io-write-bandwidth-max";
+    /// Reads of a device a second.
+    io_read_iops_max: Vec<DeviceRate<Count>> = "io-read-iops-max";
+    /// Writes to a device a second.
+    io_write_iops_max: Vec<DeviceRate<Count>> = "io-write-iops-max";
+    /// The most threads and processes.
+    tasks_max: Cap<Count> = "tasks-max";
+    /// What the guest is given and nobody else is to see.
+    secrets: Vec<SecretRequest> = "secrets";
+    /// When systemd starts it.
+    on_calendar: Vec<String> = "on-calendar";
+    /// How long the guest may run.
+    runtime_max: Duration = "runtime-max";
+    /// Whether systemd-machined is told of it.
+    machined: Machined = "machined";
+    /// What decides that it is ready.
+    ready: Ready = "ready";
+    /// How long that may take.
+    ready_timeout: Duration = "ready-timeout";
+    /// The probe of whether it is well.
+    health: Probe = "health";
+    /// The time between two probes.
+    health_interval: Duration = "health-interval";
+    /// How long one may take.
+    health_timeout: Duration = "health-timeout";
+    /// How many in a row fail until it is unhealthy.
+    health_retries: u32 = "health-retries";
+    /// How long failures do not count at first.
+    health_start_period: Duration = "health-start-period";
+    /// What becomes of one that is unhealthy.
+    health_on_failure: HealthAction = "health-on-failure";
     /// The guest's environment.
     env: BTreeMap<String, String> = "env";
     /// Labels.
@@ -116,6 +164,9 @@ const MEANT: &[(&str, &str)] = &[
     ("port", "ports"),
     ("property", "properties"),
     ("publish", "ports"),
+    ("secret", "secrets"),
+    ("cpus-limit", "cpu-quota"),
+    ("pids-limit", "tasks-max"),
     ("volume", "volumes"),
     ("Unit", "unit"),
     ("Service", "service"),

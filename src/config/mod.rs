@@ -18,6 +18,7 @@ mod keys;
 mod load;
 mod parse;
 mod place;
+mod several;
 mod specifier;
 mod value;
 mod write;

@@ -12,7 +12,11 @@ use toml::{Spanned, Value};
 use super::parse::in_order;
 use super::specifier::Specifiers;
 use crate::error::Error;
-use crate::machine::{Accel, Arch, Bytes, Compression, Dialect, MachineType, Platform, RestartPolicy, parse_duration};
+use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet, DeviceRate, Weight};
+use crate::machine::{
+    Accel, Arch, Bytes, Compression, Dialect, HealthAction, MachineType, Machined, Platform, Probe, Ready,
+    RestartPolicy, parse_duration,
+};
 
 /// What is wrong, and where in the text.
 #[derive(Debug)]
@@ -105,6 +109,56 @@ words! {
     MachineType, "a text, such as \"q35\"";
     Platform, "a text, such as \"qemu\"";
     RestartPolicy, "a text, such as \"on-failure:3\"";
+    Cap<Bytes>, "a text, such as \"512Mi\"";
+    Cap<Count>, "a text, such as \"64\"";
+    CpuSet, "a text, such as \"0-1,3\"";
+    Weight, "a text, such as \"200\"";
+    HealthAction, "a text, such as \"restart\"";
+    Machined, "a text, such as \"no\"";
+    Probe, "a text, such as \"http:80/health\"";
+}
+
+impl Setting for Cap<CpuQuota> {
+    /// A per cent sign is one here.
+    fn read(value: &Written<'_>, _: &Around<'_>) -> Read<Self> {
+        let typed = value.get_ref().as_str().ok_or_else(|| expected(value, "a text, such as \"150%\""))?;
+        typed.parse().map_err(|error| flaw(value, error))
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::String(self.to_string()))
+    }
+}
+
+impl Setting for Ready {
+    fn read(value: &Written<'_>, around: &Around<'_>) -> Read<Self> {
+        parsed(value, around, "a text, such as \"http:80/\"")
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(escaped(&self.to_string()))
+    }
+}
+
+macro_rules! lists {
+    ($($type:ty, $what:literal;)+) => { $(
+        impl Setting for Vec<$type> {
+            fn read(value: &Written<'_>, around: &Around<'_>) -> Read<Self> {
+                list(value, concat!("a list of texts, such as [", $what, "]"), |value| {
+                    parsed(value, around, concat!("a text, such as ", $what))
+                })
+            }
+
+            fn write(&self) -> Option<Value> {
+                some_list(self, |one| escaped(&one.to_string()))
+            }
+        }
+    )+ };
+}
+
+lists! {
+    DeviceRate<Bytes>, "\"/dev/sda:10M\"";
+    DeviceRate<Count>, "\"/dev/sda:100\"";
 }
 
 impl Setting for String {

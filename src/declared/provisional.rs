@@ -9,9 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::mark::written_for;
 use crate::config::MachineFile;
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, IpConfig, Kernel, KernelKind, Limits, MachineId, MachineName, Machined, Manager,
-    Mount, MountRequest, MountSource, NetworkRequest, Platform, Ready, Record, RestartPolicy, SCHEMA, ShareDriver,
-    Spec,
+    Accel, Arch, Bytes, Kernel, KernelKind, MachineId, MachineName, Machined, Manager, Mount, MountRequest,
+    MountSource, NetworkRequest, Platform, Record, RestartPolicy, SCHEMA, Secret, SecretRequest, ShareDriver, Spec,
 };
 use crate::paths::{self, Paths};
 
@@ -48,6 +47,7 @@ pub fn id_of(name: &MachineName, paths: &Paths) -> MachineId {
 
 fn spec(file: &MachineFile) -> Spec {
     let settings = file.settings.clone();
+    let (limits, health) = (settings.limits(), settings.health());
     let kernel = Kernel::new(settings.kernel.unwrap_or_default(), KernelKind::Elf);
     Spec {
         name: file.name.clone(),
@@ -64,7 +64,7 @@ fn spec(file: &MachineFile) -> Spec {
         rootfs: settings.rootfs,
         rootfs_digest: None,
         rootfs_compress: settings.rootfs_compress.unwrap_or_default(),
-        stop_timeout_ms: u64::try_from(settings.stop_timeout.unwrap_or(STOP_TIMEOUT).as_millis()).unwrap_or(u64::MAX),
+        stop_timeout_ms: milliseconds(settings.stop_timeout.unwrap_or(STOP_TIMEOUT)),
         restart: settings.restart.unwrap_or(RestartPolicy::No),
         auto_remove: settings.rm.unwrap_or(false),
         properties: settings.properties.unwrap_or_default(),
@@ -72,22 +72,27 @@ fn spec(file: &MachineFile) -> Spec {
         labels: settings.labels.unwrap_or_default(),
         env: settings.env.unwrap_or_default(),
         ports: settings.ports.unwrap_or_default(),
-        networks: settings.networks.unwrap_or_default().into_iter().map(attachment).collect(),
+        // Whether a bridge is kraft's own after all, only the host tells.
+        networks: settings.networks.unwrap_or_default().iter().map(NetworkRequest::attachment).collect(),
         volumes: settings.volumes.unwrap_or_default().into_iter().map(mount).collect(),
-        limits: Limits::default(),
-        secrets: Vec::new(),
-        on_calendar: Vec::new(),
-        runtime_max_ms: None,
-        machined: Machined::Auto,
-        ready: Ready::Guest,
-        ready_timeout_ms: None,
-        health: None,
+        limits,
+        secrets: settings.secrets.unwrap_or_default().into_iter().map(secret).collect(),
+        on_calendar: settings.on_calendar.unwrap_or_default(),
+        runtime_max_ms: settings.runtime_max.map(milliseconds),
+        machined: settings.machined.unwrap_or(Machined::Auto),
+        ready: settings.ready.unwrap_or_default(),
+        ready_timeout_ms: settings.ready_timeout.map(milliseconds),
+        health,
     }
 }
 
-fn attachment(request: NetworkRequest) -> Attachment {
-    // Whether a bridge is kraft's own after all, only the host tells.
-    Attachment { network: request.name, foreign: request.bridge, mac: request.mac, ip: IpConfig::default() }
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn secret(request: SecretRequest) -> Secret {
+    let SecretRequest { name, source, encrypted, way } = request;
+    Secret { name, source: source.unwrap_or_default(), encrypted, way }
 }
 
 fn mount(request: MountRequest) -> Mount {

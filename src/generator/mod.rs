@@ -112,6 +112,10 @@ pub fn units_of(file: &MachineFile, executable: &Path, paths: &Paths) -> Result<
     if let Some(slice) = &settings.slice {
         hold("slice", systemd::check_slice(slice));
     }
+    if let Some(secret) = settings.secrets.iter().flatten().find(|secret| secret.source.is_none()) {
+        let why = format!("secret {} has no file: where it is cannot be looked for at boot", secret.name);
+        hold("secrets", Err(Error::new(why).with_hint(format!("write \"{}=FILE\"", secret.name))));
+    }
     if record.spec.auto_remove {
         hold("rm", Err(Error::new("a machine that a file declares is not removed when it ends")));
     }

@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Mac, NetworkName, is_interface_name};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{Attachment, IpConfig, Mac, NetworkName, is_interface_name};
 use crate::error::{Error, Result};
 
 /// An interface on a network, as it was asked for.
@@ -64,6 +66,18 @@ impl FromStr for NetworkRequest {
 }
 
 impl NetworkRequest {
+    /// What is known before the host is asked: the addresses that are given, each by itself.
+    pub fn attachment(&self) -> Attachment {
+        let mut ip = IpConfig::default();
+        for (address, prefix) in &self.addresses {
+            match address {
+                IpAddr::V4(v4) => ip.ipv4 = Ipv4Net::new(*v4, prefix.unwrap_or(32)).ok(),
+                IpAddr::V6(v6) => ip.ipv6 = Ipv6Net::new(*v6, prefix.unwrap_or(128)).ok(),
+            }
+        }
+        Attachment { network: self.name.clone(), foreign: self.bridge, mac: self.mac, ip }
+    }
+
     /// An address, with or without a prefix. An IPv6 address may stand in brackets.
     ///
     /// # Errors

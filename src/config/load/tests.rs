@@ -62,6 +62,29 @@ fn everything_can_be_said_and_comes_back() {
         dialect = "linux"
         slice = "tenants.slice"
         properties = ["CPUQuota=50%%"]
+        memory-max = "2Gi"
+        memory-swap-max = "infinity"
+        cpu-quota = "150%"
+        cpu-weight = "200"
+        cpuset-cpus = "0-1"
+        io-weight = "50"
+        io-read-bandwidth-max = ["/dev/vda:10M"]
+        io-write-bandwidth-max = ["/dev/vda:10M"]
+        io-read-iops-max = ["/dev/vda:100"]
+        io-write-iops-max = ["/dev/vda:100"]
+        tasks-max = "64"
+        secrets = ["db=db.cred", "tls=encrypted:/etc/tls.cred,as=initrd"]
+        on-calendar = ["daily"]
+        runtime-max = "1h"
+        machined = "no"
+        ready = "console:^up 100%%"
+        ready-timeout = 5
+        health = "http:80/health"
+        health-interval = "10s"
+        health-timeout = "1s"
+        health-retries = 2
+        health-start-period = "0.5"
+        health-on-failure = "restart"
         [env]
         WHO = "%n"
         N = 3
