@@ -9,13 +9,13 @@ use std::path::Path;
 use super::bus::Ticket;
 use super::definition::Definition;
 use super::failure::{Cause, Failure};
+use super::family::Family;
 use super::manager::{self, Interface, NewUnit, text};
 use super::property::{Origin, check_properties};
 use super::refused::Refused;
 use super::service::SystemdService;
 use super::stop::STOP_LIMIT;
-use super::unit;
-use super::{machined, resolver, schedule};
+use super::{schedule, unit};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Liveness, MachineName, Manager as Keeper, Record, View};
 use crate::paths;
@@ -82,22 +82,17 @@ impl SystemdService {
     pub(super) fn anchor(&self, record: &Record, active: Active) -> Result<Anchored> {
         let mut refused = Refused::load(self.store.paths());
         let executable = paths::own_executable()?;
-        let (anchor, mut service) = unit::units(record, &executable, self.store.paths())?;
-        let registrar = machined::registrar(record, &executable, self.store.paths())?;
-        if let Some(registrar) = &registrar {
-            service.required("Wants", &*registrar.name);
-        }
-        let (anchor, mut service) = (anchor.to_unit()?, service.to_unit()?);
-        let beside = schedule::timer(record)?.into_iter().chain(registrar);
-        let beside = beside.map(|unit| unit.to_unit()).collect::<Result<Vec<_>>>()?;
-        let resolvers = resolver::units(record, &executable, self.store.paths())?;
-        let resolvers = resolvers.iter().map(Definition::to_unit).collect::<Result<Vec<_>>>()?;
+        let family = Family::of(record, &executable, self.store.paths())?;
+        let (anchor, mut service) = (family.anchor.to_unit()?, family.service.to_unit()?);
+        let units =
+            |definitions: &[Definition]| definitions.iter().map(Definition::to_unit).collect::<Result<Vec<_>>>();
+        let (own, resolvers) = (units(&family.own)?, units(&family.shared)?);
         let mut missing = self.missing(&resolvers)?;
         service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
         let mut may_clear = true;
         let mut may_retry = true;
         loop {
-            match self.make(&anchor, &service, beside.iter().chain(missing.iter().copied()), active) {
+            match self.make(&anchor, &service, own.iter().chain(missing.iter().copied()), active) {
                 Ok(ticket) => return Ok(Anchored::Made(ticket)),
                 Err(Failure { cause: Cause::Property(name), error }) => {
                     refuse(&mut service, &name, error)?;

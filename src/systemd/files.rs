@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::definition::{Definition, Section, command, quote_all};
+use super::family::Family;
 use super::unit::{self, runner, utf8};
-use super::{machined, resolver, schedule};
 use crate::error::Result;
 use crate::machine::{MachineName, Record};
 use crate::paths::Paths;
@@ -40,10 +40,8 @@ pub struct Declaration<'a> {
 /// # Errors
 /// When the machine cannot have units.
 pub fn unit_texts(record: &Record, executable: &Path, paths: &Paths) -> Result<Vec<UnitFile>> {
-    let (anchor, mut service) = unit::units(record, executable, paths)?;
-    let helpers = helpers(record, &mut service, executable, paths)?;
     let text = |unit: &Definition| UnitFile { name: unit.name.clone(), text: unit.to_file() };
-    Ok([service, anchor].iter().chain(&helpers).map(text).collect())
+    Ok(Family::of(record, executable, paths)?.all().map(text).collect())
 }
 
 /// The files of a declared machine: its service, its slice, and those that answer for names on its networks, which it may
@@ -53,7 +51,8 @@ pub fn unit_texts(record: &Record, executable: &Path, paths: &Paths) -> Result<V
 /// As for the same units without a file.
 pub fn unit_files(declared: &Declaration<'_>, executable: &Path, paths: &Paths) -> Result<Vec<UnitFile>> {
     let record = declared.record;
-    let (mut anchor, mut service) = unit::units(record, executable, paths)?;
+    let mut family = Family::of(record, executable, paths)?;
+    let Family { anchor, service, .. } = &mut family;
     let source = utf8(declared.file)?;
     anchor.required("SourcePath", source);
     service.required("SourcePath", source);
@@ -69,19 +68,7 @@ pub fn unit_files(declared: &Declaration<'_>, executable: &Path, paths: &Paths) 
             service.line(section, key, value);
         }
     }
-    let helpers = helpers(record, &mut service, executable, paths)?;
-    Ok([service, anchor].iter().chain(&helpers).map(file).collect())
-}
-
-/// What is beside a machine's own two units: those that answer for names, its timer, the one that registers it.
-fn helpers(record: &Record, service: &mut Definition, executable: &Path, paths: &Paths) -> Result<Vec<Definition>> {
-    let mut helpers = resolver::units(record, executable, paths)?;
-    helpers.extend(schedule::timer(record)?);
-    if let Some(registrar) = machined::registrar(record, executable, paths)? {
-        service.required("Wants", &*registrar.name);
-        helpers.push(registrar);
-    }
-    Ok(helpers)
+    Ok(family.all().map(file).collect())
 }
 
 /// The files of a machine whose own file is wrong: a service that fails as soon as it is started and shows why. One that

@@ -21,6 +21,7 @@ mod bus;
 mod definition;
 mod delete;
 mod failure;
+mod family;
 mod files;
 mod job;
 mod journal;

@@ -10,10 +10,10 @@ use super::anchor::{Active, Anchored};
 use super::bus::Ticket;
 use super::definition::Definition;
 use super::failure::Failure;
+use super::family::Family;
 use super::manager::{self, NewUnit};
 use super::property::Origin;
 use super::refused::Refused;
-use super::resolver;
 use super::service::SystemdService;
 use super::unit;
 use crate::error::{Error, Kind, Result};
@@ -111,12 +111,12 @@ impl SystemdService {
         loaded: &HashSet<String>,
     ) -> Result<(NewUnit, Vec<NewUnit>)> {
         let executable = paths::own_executable()?;
-        let (anchor, service) = unit::units(record, &executable, self.store.paths())?;
+        let Family { anchor, service, own, shared } = Family::of(record, &executable, self.store.paths())?;
         let mut service = service.to_unit()?;
         service.properties.retain(|p| p.origin != Origin::Optional || !refused.contains(&p.name));
-        let helpers = resolver::units(record, &executable, self.store.paths())?;
-        let helpers = helpers.iter().filter(|unit| !loaded.contains(&unit.name)).map(Definition::to_unit);
-        let others = std::iter::once(Ok(service)).chain(helpers).collect::<Result<_>>()?;
+        let missing = shared.iter().filter(|unit| !loaded.contains(&unit.name));
+        let beside = own.iter().chain(missing).map(Definition::to_unit);
+        let others = std::iter::once(Ok(service)).chain(beside).collect::<Result<_>>()?;
         Ok((anchor.to_unit()?, others))
     }
 
