@@ -48,7 +48,7 @@ fn lines(keeper: Keeper, lab: &Lab, short: &str) -> Vec<String> {
             std::fs::read_to_string(file).unwrap()
         }
         // What this machine said, and no earlier one of its name.
-        Keeper::Systemd => {
+        Keeper::Systemd | Keeper::User => {
             let id = format!("KRAFT_ID={}", lab.inspect(short)["record"]["id"].as_str().unwrap());
             journal(lab, &[&id])
         }
