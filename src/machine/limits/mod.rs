@@ -1,7 +1,7 @@
 //! What a machine may take of its host: memory, processors, disks, tasks. The words are those of docker and podman
 //! where they have one, else systemd's. What a limit becomes in a unit is the systemd manager's.
 //!
-//! A limit that is not given is chosen (memory, tasks: [`room`]) or is none.
+//! A limit that is not given is chosen (memory, tasks: `room`) or is none.
 
 mod amounts;
 mod room;
