@@ -64,7 +64,7 @@ fn collect(dir: &Path, below: &str, found: &mut BTreeMap<String, String>) {
 #[test]
 fn a_machine_is_its_units() {
     let world = World::new("one");
-    world.file("web", "kernel = \"/srv/100%%.elf\"\nmachined = \"no\"\n[unit]\nAfter = \"a-%i.service\"\n[install]\n");
+    world.file("web", "kernel = \"/srv/100%%.elf\"\n[unit]\nAfter = \"a-%i.service\"\n[install]\n");
     let output = world.command().output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let units = world.units();
@@ -100,7 +100,7 @@ fn what_is_wrong_becomes_a_stub_and_keeps_nobody_from_his_units() {
 fn two_at_once_leave_whole_units() {
     let world = World::new("two");
     for number in 0..FILES {
-        world.file(&format!("m{number}"), &format!("kernel = \"/srv/{number}.elf\"\nmachined = \"no\"\n[install]\n"));
+        world.file(&format!("m{number}"), &format!("kernel = \"/srv/{number}.elf\"\n[install]\n"));
     }
     assert!(world.command().status().unwrap().success());
     let alone = world.units();

@@ -157,7 +157,7 @@ pub(crate) struct SpecArgs {
 
     /// Tell systemd-machined of the machine, so that `machinectl` knows it; auto does if it is installed, for the system's
     /// machines
-    #[arg(long, value_name = "auto|yes|no", default_value = "auto", requires = "systemd", add = complete::words(Machined::ALL))]
+    #[arg(long, value_name = "auto|yes|no", default_value = "no", requires = "systemd", add = complete::words(Machined::ALL))]
     machined: Machined,
 
     /// The slice to put the machine in, instead of kraft.slice

@@ -105,7 +105,7 @@ impl Wanted {
             secrets: Vec::new(),
             on_calendar: Vec::new(),
             runtime_max: None,
-            machined: Machined::Auto,
+            machined: Machined::No,
             ready: Ready::Guest,
             ready_timeout: None,
             health: None,

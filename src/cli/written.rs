@@ -120,7 +120,7 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         secrets: some(spec.secrets.iter().cloned().map(secret_of).collect()),
         on_calendar: some(spec.on_calendar.clone()),
         runtime_max: spec.runtime_max(),
-        machined: Some(spec.machined).filter(|machined| *machined != Machined::Auto),
+        machined: Some(spec.machined).filter(|machined| *machined != Machined::No),
         ready: some(spec.ready.clone()),
         ready_timeout: spec.ready_timeout_ms.map(Duration::from_millis),
         ..Settings::default()

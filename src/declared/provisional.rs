@@ -79,7 +79,7 @@ fn spec(file: &MachineFile) -> Spec {
         secrets: settings.secrets.unwrap_or_default().into_iter().map(secret).collect(),
         on_calendar: settings.on_calendar.unwrap_or_default(),
         runtime_max_ms: settings.runtime_max.map(milliseconds),
-        machined: settings.machined.unwrap_or(Machined::Auto),
+        machined: settings.machined.unwrap_or(Machined::No),
         ready: settings.ready.unwrap_or_default(),
         ready_timeout_ms: settings.ready_timeout.map(milliseconds),
         health,

@@ -80,7 +80,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_max_ms: Option<u64>,
     /// Whether systemd-machined is told of it.
-    #[serde(default, skip_serializing_if = "Machined::is_auto")]
+    #[serde(default, skip_serializing_if = "Machined::is_no")]
     pub machined: Machined,
     /// The kernel.
     pub kernel: Kernel,
@@ -204,7 +204,7 @@ impl Spec {
             secrets: Vec::new(),
             on_calendar: Vec::new(),
             runtime_max_ms: None,
-            machined: Machined::Auto,
+            machined: Machined::No,
             ready: Ready::Guest,
             ready_timeout_ms: None,
             health: None,
@@ -402,18 +402,18 @@ words! {
     #[derive(Default)]
     Machined, "choice" {
         /// If it is installed.
-        #[default]
         Auto = "auto",
         /// In any case.
         Yes = "yes",
         /// Not.
+        #[default]
         No = "no",
     }
 }
 
 impl Machined {
-    fn is_auto(&self) -> bool {
-        *self == Self::Auto
+    fn is_no(&self) -> bool {
+        *self == Self::No
     }
 }
 

@@ -140,7 +140,6 @@ mod tests {
         let network = Attachment { network: "front".into(), foreign: false, mac: None, ip: IpConfig::default() };
         let spec = Spec {
             properties: vec!["Nice=5".into()],
-            machined: crate::machine::Machined::No,
             networks: vec![network],
             rootfs: Some("/srv/a b".into()),
             ..Spec::example("web-1")

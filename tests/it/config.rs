@@ -85,7 +85,7 @@ fn verify(lab: &Lab, units: &str, name: &str) {
     let mut service = None;
     let mut file = PathBuf::new();
     for line in units.lines() {
-        if let Some(unit) = line.strip_prefix("# ") {
+        if let Some(unit) = line.strip_prefix("# ").filter(|unit| unit.starts_with("kraft")) {
             file = dir.join(unit);
             std::fs::write(&file, "").unwrap();
             if unit == format!("kraft-{name}.service") {

@@ -96,7 +96,7 @@ fn what_is_ill_is_shown_and_what_is_well_again(keeper: Keeper) {
 }
 
 fn what_stops_answering_is_restarted_once(keeper: Keeper) {
-    let lab = keeper.lab("deaf");
+    let lab = keeper.lab("mute");
     let options = ["--health-timeout", "500ms", "--health-retries", "2", "--health-on-failure", "restart"];
     let port = serve(keeper, &lab, "web", &options, &[]);
     becomes(&lab, "web", 1, "healthy");

@@ -123,7 +123,7 @@ fn a_machine_without_limits_has_room_for_its_guest() {
 
 #[test]
 fn what_would_end_the_guest_is_refused_and_changes_nothing() {
-    let lab = Lab::new("refused-limits");
+    let lab = Lab::new("toolittle");
     let (name, kernel) = (lab.name("web"), guest("tiny"));
     let run = |options: &[&str]| {
         let args = ["run", "--systemd", "-d", "--name", &name].into_iter().chain(options.iter().copied());

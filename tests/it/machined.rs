@@ -36,7 +36,7 @@ fn until_forgotten(lab: &Lab, short: &str) {
 fn machinectl_knows_a_machine() {
     let Some(lab) = with_machined("machined") else { crate::skip!("systemd-machined is not installed") };
     let name = lab.name("web");
-    lab.run_tiny("web", &[], &[]);
+    lab.run_tiny("web", &["--machined", "auto"], &[]);
     until_registered(&lab, "web");
     let shown = lab.call("machinectl", ["show", "-p", "Unit", "-p", "Class", "-p", "Service", &name]).ok();
     for line in [format!("Unit={}", lab.unit("web")), "Class=vm".into(), "Service=kraft".into()] {

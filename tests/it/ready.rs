@@ -128,7 +128,7 @@ fn what_is_never_ready_is_ended(keeper: Keeper) {
 }
 
 fn a_stop_ends_the_wait(keeper: Keeper) {
-    let lab = keeper.lab("wait");
+    let lab = keeper.lab("unready");
     let [port] = free_ports();
     create(keeper, &lab, "web", port, &["--ready", "http:80/health"], &["ill"]);
     let start = Talk::start(lab.command(kraft(), ["start", &lab.name("web")]));

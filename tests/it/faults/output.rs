@@ -33,19 +33,21 @@ fn kind(value: &Value) -> &'static str {
 #[test]
 fn the_form_of_a_list() {
     let lab = Lab::new("schema").with_store();
-    const FORM: [(&str, &str, &str); 24] = [
+    const FORM: [(&str, &str, &str); 30] = [
         // Key, type while it runs, type before it was ever started.
         ("name", "string", "string"),
         ("id", "string", "string"),
         ("state", "string", "string"),
         ("exit_code", "null", "null"),
         ("exit_reason", "null", "null"),
+        ("health", "null", "null"),
         ("kernel", "string", "string"),
         ("args", "array", "array"),
         ("created", "string", "string"),
         ("started", "string", "null"),
         ("memory", "integer", "integer"),
         ("cpus", "integer", "integer"),
+        ("limits", "object", "object"),
         ("ports", "array", "array"),
         ("networks", "array", "array"),
         ("ips", "array", "array"),
@@ -54,11 +56,15 @@ fn the_form_of_a_list() {
         ("arch", "string", "string"),
         ("manager", "string", "string"),
         ("unit", "string", "string"),
+        ("timer", "null", "null"),
+        ("on_calendar", "array", "array"),
         ("pid", "integer", "null"),
         ("vmm_pid", "integer", "null"),
         ("restarts", "integer", "integer"),
         ("labels", "object", "object"),
         ("problem", "null", "null"),
+        ("file", "null", "null"),
+        ("enabled", "boolean", "boolean"),
     ];
     lab.run_tiny("up", &["--label", "tier=web"], &[]);
     lab.kraft(["create", "--systemd", "--name", &lab.name("new"), &crate::lab::guest("tiny")]).ok();
