@@ -20,6 +20,17 @@ use crate::error::{Context as _, Error, Result};
 /// Where the system's records are, unless told otherwise.
 pub const SYSTEM_STATE: &str = "/var/lib/kraft";
 
+/// The network namespace of the host, as the service manager itself is in it.
+pub const HOST_NETWORK: &str = "/proc/1/ns/net";
+/// Its mounts.
+pub const HOST_MOUNTS: &str = "/proc/1/ns/mnt";
+/// The network namespace of this process.
+pub const OWN_NETWORK: &str = "/proc/self/ns/net";
+/// Its mounts.
+pub const OWN_MOUNTS: &str = "/proc/self/ns/mnt";
+/// What systemd knows of the users that it made: a link from the name behind this to the number.
+pub const DYNAMIC_USERS: &str = "/run/systemd/dynamic-uid/direct:";
+
 /// KVM's device.
 pub const KVM: &CStr = c"/dev/kvm";
 /// Another value after every boot.
@@ -36,6 +47,12 @@ pub const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 pub const SYSTEMD_BOOTED: &str = "/run/systemd/system";
 /// The name of PID 1.
 pub const INIT_NAME: &str = "/proc/1/comm";
+/// Where the system bus listens.
+pub const BUS_DIRECTORY: &str = "/run/dbus";
+/// People's directories, which a confined machine does not see.
+pub const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+/// Directories that a confined machine has its own of.
+pub const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 /// The system bus.
 pub const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 /// A file for every user whose manager runs without a login.

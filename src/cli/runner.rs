@@ -8,10 +8,10 @@ use clap::Args;
 use super::app::App;
 use super::{Outcome, declare};
 use crate::error::{Error, Kind, Result};
-use crate::lifecycle::{self, Cause, Verdict};
+use crate::lifecycle::{self, Cause, Handover, Verdict};
 use crate::logging;
 use crate::machine::{MachineName, MachineService as _, Manager, Record, RestartPolicy};
-use crate::paths;
+use crate::paths::{self, Scope};
 use crate::runner::{self, ConsoleMode, oom_kills};
 use crate::systemd;
 
@@ -38,12 +38,26 @@ pub(crate) struct RunnerArgs {
     /// Register a machine that runs with systemd-machined
     #[arg(long, conflicts_with = "sweep")]
     register: bool,
+
+    /// Make all that the runner needs and may not make itself
+    #[arg(long, conflicts_with_all = ["sweep", "declared", "register"])]
+    prepare: bool,
 }
 
 pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> Outcome {
+    let privileged = args.sweep || args.prepare || args.declared;
+    if privileged && app.scope == Scope::System && rustix::process::geteuid().is_root() {
+        lifecycle::enter_host().map_err(|error| vec![error])?;
+    }
     if args.declared || !args.broken.is_empty() {
         logging::to_stderr(level);
         return before_it_runs(app, args);
+    }
+    if !privileged
+        && !args.register
+        && let Some(given) = Handover::take().map_err(|error| vec![error])?
+    {
+        return prepared(app, given, level).map_err(|error| vec![error]);
     }
     let record = app.store.read(&args.name);
     if args.sweep && record.as_ref().is_err_and(|error| error.kind() == Kind::NoSuchMachine) {
@@ -60,10 +74,11 @@ pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> O
         }
         _ => logging::to_stderr(level),
     }
-    let code = record.and_then(|record| match (args.sweep, args.register) {
-        (true, _) => sweep(app, &record),
-        (false, true) => register(app, &record),
-        (false, false) => live(app, &record),
+    let code = record.and_then(|record| match (args.sweep, args.register, args.prepare) {
+        (true, _, _) => sweep(app, &record),
+        (false, true, _) => register(app, &record),
+        (false, false, true) => prepare(app, &record),
+        (false, false, false) => live(app, &record),
     });
     code.map_err(|error| vec![error])
 }
@@ -94,6 +109,20 @@ fn register(app: &App, record: &Record) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The privileged part of a start.
+fn prepare(app: &App, record: &Record) -> Result<ExitCode> {
+    let delay = || app.systemd().restart_delay(record);
+    let ended = runner::prepare(&app.store, &record.spec.name, &delay)?;
+    Ok(ended.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit.code)))
+}
+
+/// The other part of it, as the machine's own user.
+fn prepared(app: &App, given: Handover, level: log::LevelFilter) -> Result<ExitCode> {
+    let record = given.record();
+    logging::to_journal(level.max(log::LevelFilter::Info), record.spec.name.as_str(), &record.id.to_string());
+    runner::run_prepared(app.store.paths().clone(), given).map(|exit| ExitCode::from(exit.code))
 }
 
 fn live(app: &App, record: &Record) -> Result<ExitCode> {

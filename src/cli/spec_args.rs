@@ -21,7 +21,7 @@ use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{
     Accel, Arch, Bytes, Compression, Dialect, Limits, Mac, MachineName, MachineType, Machined, Manager, NetworkRequest,
-    Platform, Port, RestartPolicy, parse_duration,
+    Platform, Port, RestartPolicy, Sandbox, parse_duration,
 };
 use crate::paths;
 
@@ -160,6 +160,14 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "auto|yes|no", default_value = "no", requires = "systemd", add = complete::words(Machined::ALL))]
     machined: Machined,
 
+    /// How far its unit confines it: a user and a view of its own (strict), root with few of root's rights (compatible),
+    /// or not at all (off)
+    #[arg(
+        long, value_name = "strict|compatible|off", default_value = "off", requires = "systemd",
+        add = complete::words(Sandbox::ALL)
+    )]
+    sandbox: Sandbox,
+
     /// The slice to put the machine in, instead of kraft.slice
     #[arg(long, value_name = "SLICE", requires = "systemd")]
     slice: Option<String>,
@@ -229,6 +237,7 @@ impl SpecArgs {
             on_calendar: self.schedule.on_calendar,
             runtime_max: self.schedule.runtime_max,
             machined: self.machined,
+            sandbox: self.sandbox,
             ready,
             ready_timeout,
             health,

@@ -11,7 +11,7 @@ use super::limit_args::LimitArgs;
 use super::spec_args::{POLICIES, labels};
 use super::{Outcome, complete, enable, output};
 use crate::error::Error;
-use crate::machine::{Bytes, Changes, Progress, RestartPolicy, parse_duration};
+use crate::machine::{Bytes, Changes, Progress, RestartPolicy, Sandbox, parse_duration};
 use crate::systemd;
 
 /// Change settings of machines
@@ -38,6 +38,10 @@ pub(crate) struct UpdateArgs {
     #[arg(long, value_name = "TIME", value_parser = ValueParser::new(parse_duration))]
     stop_timeout: Option<Duration>,
 
+    /// How far its unit confines it
+    #[arg(long, value_name = "strict|compatible|off", add = complete::words(Sandbox::ALL))]
+    sandbox: Option<Sandbox>,
+
     /// Set a label; an empty value removes it; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -56,6 +60,7 @@ pub(crate) fn update(app: &App, args: &UpdateArgs) -> Outcome {
         cpus: args.cpus,
         restart: args.restart,
         stop_timeout: args.stop_timeout,
+        sandbox: args.sandbox,
         labels: labels(&args.label).map_err(|error| vec![error])?,
         properties: args.property.clone(),
         limits: args.limits.clone().limits().map_err(|error| vec![error])?,

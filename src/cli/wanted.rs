@@ -16,7 +16,7 @@ use crate::lifecycle::secrets;
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, Kernel, KernelKind, Limits, MachineName, MachineType,
     Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy,
-    SecretRequest, ShareDriver, Spec,
+    Sandbox, SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths;
@@ -56,6 +56,7 @@ pub(crate) struct Wanted {
     /// `KEY=VALUE`, as for `--property`.
     pub(crate) properties: Vec<String>,
     pub(crate) slice: Option<String>,
+    pub(crate) sandbox: Sandbox,
     pub(crate) limits: Limits,
     pub(crate) secrets: Vec<SecretRequest>,
     /// systemd's calendar expressions.
@@ -101,6 +102,7 @@ impl Wanted {
             labels: BTreeMap::new(),
             properties: Vec::new(),
             slice: None,
+            sandbox: Sandbox::default(),
             limits: Limits::default(),
             secrets: Vec::new(),
             on_calendar: Vec::new(),
@@ -184,6 +186,7 @@ impl Wanted {
             auto_remove: self.auto_remove,
             properties: self.properties,
             slice: self.slice,
+            sandbox: self.sandbox,
             labels: self.labels,
             ports: self.ports,
             networks: Vec::new(),

@@ -8,7 +8,7 @@ use super::value::{Around, Directives, Install, Read, Setting, Written};
 use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet, DeviceRate, Weight};
 use crate::machine::{
     Accel, Arch, Bytes, Compression, Dialect, HealthAction, MachineType, Machined, MountRequest, NetworkRequest,
-    Platform, Port, Probe, Ready, RestartPolicy, SecretRequest,
+    Platform, Port, Probe, Ready, RestartPolicy, Sandbox, SecretRequest,
 };
 
 macro_rules! settings {
@@ -89,6 +89,8 @@ settings! {
     dialect: Dialect = "dialect";
     /// The slice that the machine's own is put in.
     slice: String = "slice";
+    /// How far its unit confines it.
+    sandbox: Sandbox = "sandbox";
     /// Properties of the unit, `KEY=VALUE`.
     properties: Vec<String> = "properties";
     /// The most memory of guest and VMM together.

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet, DeviceRate, Weight};
 use crate::machine::{
     Accel, Arch, Bytes, Compression, Dialect, HealthAction, MachineType, Machined, Platform, Probe, Ready,
-    RestartPolicy, parse_duration,
+    RestartPolicy, Sandbox, parse_duration,
 };
 
 /// What is wrong, and where in the text.
@@ -107,6 +107,7 @@ words! {
     Compression, "a text, such as \"zstd\"";
     Dialect, "a text, such as \"linux\"";
     MachineType, "a text, such as \"q35\"";
+    Sandbox, "a text, such as \"strict\"";
     Platform, "a text, such as \"qemu\"";
     RestartPolicy, "a text, such as \"on-failure:3\"";
     Cap<Bytes>, "a text, such as \"512Mi\"";

@@ -69,6 +69,7 @@ fn spec(file: &MachineFile) -> Spec {
         auto_remove: settings.rm.unwrap_or(false),
         properties: settings.properties.unwrap_or_default(),
         slice: settings.slice,
+        sandbox: settings.sandbox.unwrap_or_default(),
         labels: settings.labels.unwrap_or_default(),
         env: settings.env.unwrap_or_default(),
         ports: settings.ports.unwrap_or_default(),

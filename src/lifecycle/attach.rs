@@ -28,32 +28,55 @@ pub struct Attached {
     pub initrd: Option<OwnedFd>,
 }
 
+/// The part of it that may need rights which the VMM does not.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) nics: Vec<Nic>,
+    /// One for each volume.
+    pub(super) directories: Vec<OwnedFd>,
+}
+
 /// Makes all that the machine needs. Nothing is left of it when that fails.
 ///
 /// # Errors
 /// Names what could not be had.
 pub fn attach(store: &Store, record: &Record) -> Result<Attached> {
-    ports::check(store, record)?;
-    try_attach(store, record).inspect_err(|_| {
-        for error in detach(store, record) {
-            log::warn!("{error}");
-        }
-    })
+    let prepared = prepare(store, record)?;
+    serve(store, record, prepared).inspect_err(|_| take_all_back(store, record))
 }
 
-fn try_attach(store: &Store, record: &Record) -> Result<Attached> {
+/// Makes the other part.
+fn serve(store: &Store, record: &Record, prepared: Prepared) -> Result<Attached> {
+    let Prepared { nics, directories } = prepared;
+    let (secrets, initrd) = secrets::open(record, record.spec.initrd.as_deref())?;
+    let (shares, servers) = shares::serve(store, &record.spec, directories)?;
+    Ok(Attached { nics, shares, servers, secrets, initrd })
+}
+
+/// Makes that part. Nothing is left of it when that fails.
+pub(super) fn prepare(store: &Store, record: &Record) -> Result<Prepared> {
+    ports::check(store, record)?;
+    try_prepare(store, record).inspect_err(|_| take_all_back(store, record))
+}
+
+fn try_prepare(store: &Store, record: &Record) -> Result<Prepared> {
     let spec = &record.spec;
-    let mut attached = Attached::default();
-    attached.nics.extend(user_nic(spec));
+    let mut prepared = Prepared::default();
+    prepared.nics.extend(user_nic(spec));
     let connections = network::connect(store, record)?.into_iter();
-    attached.nics.extend(connections.map(|connection| Nic {
+    prepared.nics.extend(connections.map(|connection| Nic {
         mac: connection.mac,
         ip: connection.ip,
         backend: NicBackend::Tap { queue: connection.queue, vhost: connection.vhost },
     }));
-    (attached.secrets, attached.initrd) = secrets::open(record)?;
-    (attached.shares, attached.servers) = shares::open(store, spec)?;
-    Ok(attached)
+    prepared.directories = shares::open(store, spec)?;
+    Ok(prepared)
+}
+
+fn take_all_back(store: &Store, record: &Record) {
+    for error in detach(store, record) {
+        log::warn!("{error}");
+    }
 }
 
 /// The one interface of a machine without networks that has ports.

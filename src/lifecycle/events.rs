@@ -2,11 +2,13 @@
 //! it, whichever manager it was. The file is turned over at a mebibyte, so at most two are kept, until the host goes
 //! down.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -14,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
 
+use super::notes;
 use crate::error::{Context as _, Result};
 use crate::machine::{Exit, HealthState, MachineId, MachineName, Manager, Record};
 use crate::store::Store;
@@ -88,12 +91,14 @@ pub struct EventLine {
 #[derive(Debug, Clone)]
 pub struct EventLog {
     dir: PathBuf,
+    /// Of a confined runner: all that it can write to.
+    notes: Option<Arc<File>>,
 }
 
 impl EventLog {
     /// The log beside the store's runtime files.
     pub fn of(store: &Store) -> Self {
-        Self { dir: store.paths().runtime.clone() }
+        Self { dir: store.paths().runtime.clone(), notes: store.notes() }
     }
 
     /// Adds a line. What happened happened: a log that cannot be written is worth a warning, not a failure.
@@ -116,12 +121,17 @@ impl EventLog {
             exit: exit.cloned(),
             health,
         };
-        if let Err(error) = self.try_append(&line) {
+        let logged = match &self.notes {
+            Some(notes) => notes::note(notes, &line),
+            None => self.write_line(&line),
+        };
+        if let Err(error) = logged {
             log::warn!("cannot log that {} did {}: {error}", line.name, event.as_str());
         }
     }
 
-    fn try_append(&self, line: &EventLine) -> Result<()> {
+    /// Adds a line to the log of all.
+    pub(super) fn write_line(&self, line: &EventLine) -> Result<()> {
         let mut text = serde_json::to_vec(line).context("cannot write an event")?;
         text.push(b'\n');
         std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
@@ -150,12 +160,17 @@ impl EventLog {
             let inotify =
                 Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("cannot watch for events")?;
             let interesting = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-            inotify.add_watch(&self.dir, interesting).context("cannot watch for events")?;
+            let notes = notes::dir(&self.dir);
+            std::fs::create_dir_all(&notes).with_context(|| format!("cannot make {}", notes.display()))?;
+            for dir in [&self.dir, &notes] {
+                inotify.add_watch(dir, interesting).context("cannot watch for events")?;
+            }
             Some(inotify)
         } else {
             None
         };
-        let mut events = Events { dir: self.dir.clone(), current: None, inotify, since, backlog: Vec::new() };
+        let mut events =
+            Events { dir: self.dir.clone(), current: None, inotify, since, backlog: Vec::new(), seen: HashSet::new() };
         if since.is_some() {
             // The current one first: should it be turned over meanwhile, it is at hand and not passed over.
             events.reopen();
@@ -166,6 +181,9 @@ impl EventLog {
                 events.read_lines(&mut BufReader::new(old))?;
             }
         } else {
+            // What is noted by now happened before.
+            events.read_notes();
+            events.backlog.clear();
             events.reopen();
             if let Some(current) = &mut events.current {
                 current.seek(std::io::SeekFrom::End(0)).context("cannot read the events")?;
@@ -188,6 +206,8 @@ pub struct Events {
     inotify: Option<Inotify>,
     since: Option<Timestamp>,
     backlog: Vec<EventLine>,
+    /// What a runner notes itself is in the log, too, once it ended.
+    seen: HashSet<(Timestamp, MachineId, &'static str)>,
 }
 
 impl Events {
@@ -201,11 +221,30 @@ impl Events {
         while from.read_until(b'\n', &mut line).context("cannot read the events")? > 0 {
             if let Ok(event) = serde_json::from_slice::<EventLine>(&line)
                 && self.since.is_none_or(|since| event.time >= since)
+                && self.seen.insert((event.time, event.id, event.event.as_str()))
             {
                 self.backlog.push(event);
             }
             line.clear();
         }
+        Ok(())
+    }
+
+    /// Takes in what confined runners noted since. Before the log itself, so that what goes from here to there meanwhile
+    /// is seen.
+    fn read_notes(&mut self) {
+        for event in notes::all(&self.dir) {
+            let key = (event.time, event.id, event.event.as_str());
+            if self.since.is_none_or(|since| event.time >= since) && self.seen.insert(key) {
+                self.backlog.push(event);
+            }
+        }
+    }
+
+    fn read_all(&mut self) -> Result<()> {
+        self.read_notes();
+        self.read_current()?;
+        self.backlog.sort_by_key(|event| event.time);
         Ok(())
     }
 
@@ -248,7 +287,7 @@ impl Events {
                 Err(errno) => return Err(errno).context("cannot watch for events"),
             }
         }
-        self.read_current()?;
+        self.read_all()?;
         Ok(std::mem::take(&mut self.backlog))
     }
 
@@ -266,7 +305,7 @@ impl Iterator for Events {
             if !self.backlog.is_empty() {
                 return Some(Ok(self.backlog.remove(0)));
             }
-            if let Err(error) = self.read_current() {
+            if let Err(error) = self.read_all() {
                 return Some(Err(error));
             }
             if self.backlog.is_empty() {
@@ -298,7 +337,7 @@ mod tests {
         // Together they fill the log once and half again.
         const LINES: u128 = 900;
         let dir = std::env::temp_dir().join(format!("kraft-events-{}", std::process::id()));
-        let log = EventLog { dir: dir.clone() };
+        let log = EventLog { dir: dir.clone(), notes: None };
         let line = |number: u128| EventLine {
             time: Timestamp::now(),
             event: EventKind::Start,
@@ -313,7 +352,7 @@ mod tests {
             let writers: Vec<_> = (0..WRITERS)
                 .map(|writer| {
                     let log = &log;
-                    scope.spawn(move || (0..LINES).for_each(|n| log.try_append(&line(writer * LINES + n)).unwrap()))
+                    scope.spawn(move || (0..LINES).for_each(|n| log.write_line(&line(writer * LINES + n)).unwrap()))
                 })
                 .collect();
             let mut seen = 0;

@@ -38,8 +38,9 @@ pub fn check(spec: &Spec, manager: Manager) -> Result<()> {
     Ok(())
 }
 
-/// The machine's secrets: those that the VMM shows to the guest, and the RAM disk with the others in it.
-pub(super) fn open(record: &Record) -> Result<(Vec<SecretFile>, Option<OwnedFd>)> {
+/// The machine's secrets: those that the VMM shows to the guest, and the RAM disk with the others in it, made of the one
+/// that is found at `initrd`.
+pub(super) fn open(record: &Record, initrd: Option<&Path>) -> Result<(Vec<SecretFile>, Option<OwnedFd>)> {
     let (mut shown, mut extras, mut total) = (Vec::new(), Vec::new(), 0);
     let loaded = match record.manager {
         Manager::Systemd => paths::credentials_directory(),
@@ -63,7 +64,7 @@ pub(super) fn open(record: &Record) -> Result<(Vec<SecretFile>, Option<OwnedFd>)
     if extras.is_empty() {
         return Ok((shown, None));
     }
-    let disk = with_files(record.spec.initrd.as_deref(), &paths::GUEST_SECRETS, extras)?;
+    let disk = with_files(initrd, &paths::GUEST_SECRETS, extras)?;
     Ok((shown, Some(disk)))
 }
 

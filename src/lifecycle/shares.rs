@@ -32,12 +32,16 @@ pub fn check(spec: &Spec) -> Result<()> {
     spec.volumes.iter().filter(by_program).try_for_each(|mount| virtiofsd::check(mount).map(drop))
 }
 
-/// All of a machine's directories, and the programs that serve those that the VMM does not.
-pub(super) fn open(store: &Store, spec: &Spec) -> Result<(Vec<Share>, Vec<Virtiofsd>)> {
+/// All of a machine's directories.
+pub(super) fn open(store: &Store, spec: &Spec) -> Result<Vec<OwnedFd>> {
     let volumes = Volumes::new(store.paths());
+    spec.volumes.iter().map(|mount| open_source(&volumes, mount, Missing::Refuse)).collect()
+}
+
+/// The machine's directories as its VMM is given them, and the programs that serve those that the VMM does not.
+pub(super) fn serve(store: &Store, spec: &Spec, directories: Vec<OwnedFd>) -> Result<(Vec<Share>, Vec<Virtiofsd>)> {
     let (mut shares, mut servers) = (Vec::new(), Vec::new());
-    for (index, mount) in spec.volumes.iter().enumerate() {
-        let root = open_source(&volumes, mount, Missing::Refuse)?;
+    for (index, (mount, root)) in spec.volumes.iter().zip(directories).enumerate() {
         let backend = match mount.driver {
             ShareDriver::NineP => ShareBackend::NineP { root },
             ShareDriver::Virtiofs => {

@@ -286,6 +286,10 @@ fn apply(spec: &mut Spec, changes: &Changes) -> Vec<(String, Progress)> {
         spec.restart = restart;
         note("restart", Progress::NeedsRestart);
     }
+    if let Some(sandbox) = changes.sandbox {
+        spec.sandbox = sandbox;
+        note("sandbox", Progress::NeedsRestart);
+    }
     if let Some(timeout) = changes.stop_timeout {
         spec.stop_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         note("stop-timeout", Progress::NeedsRestart);

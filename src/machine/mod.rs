@@ -35,7 +35,7 @@ pub use service::{
 };
 pub use spec::{
     Abilities, Accel, Arch, Compression, Dialect, Kernel, KernelKind, MachineType, Machined, Platform, Protocol,
-    ShareDriver, Spec,
+    Sandbox, ShareDriver, Spec,
 };
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
 pub use status::{Exit, HealthStatus, Phase, Reason, Status};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::state::derive;
 use super::{
-    Bytes, Exit, HealthState, Limit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Spec, State,
-    Status,
+    Bytes, Exit, HealthState, Limit, Liveness, MachineId, MachineName, Phase, Reason, RestartPolicy, Sandbox, Spec,
+    State, Status,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -153,6 +153,8 @@ pub struct Changes {
     pub restart: Option<RestartPolicy>,
     /// The stop time-out.
     pub stop_timeout: Option<Duration>,
+    /// How far its unit confines it.
+    pub sandbox: Option<Sandbox>,
     /// Labels to set; an empty value removes one.
     pub labels: BTreeMap<String, String>,
     /// Unit properties to set (`KEY=VALUE`).

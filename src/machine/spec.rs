@@ -67,6 +67,9 @@ pub struct Spec {
     /// How long that may take from when its guest runs, in milliseconds; its manager's own limit if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_timeout_ms: Option<u64>,
+    /// How far its unit confines it, for the systemd manager.
+    #[serde(default, skip_serializing_if = "Sandbox::is_default")]
+    pub sandbox: Sandbox,
     /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
@@ -194,6 +197,7 @@ impl Spec {
             auto_remove: false,
             properties: Vec::new(),
             slice: None,
+            sandbox: Sandbox::default(),
             kernel: Kernel::new("/kernel", KernelKind::Pvh),
             env: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -361,6 +365,31 @@ words! {
         X86_64 = "x86_64" | "amd64",
         /// 64-bit Arm.
         Arm64 = "arm64" | "aarch64",
+    }
+}
+
+words! {
+    /// How far a machine's unit confines its runner and its VMM.
+    Sandbox, "sandbox profile" {
+        /// A user of its own, no capabilities, nothing of the host's but what the machine has.
+        Strict = "strict",
+        /// Root's user with few of root's rights, and the host's files in view.
+        Compatible = "compatible",
+        /// Whatever the manager's user may do.
+        Off = "off",
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::Off
+    }
+}
+
+impl Sandbox {
+    /// It is what a machine has that was asked for none.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

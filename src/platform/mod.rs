@@ -30,10 +30,32 @@ pub struct Launch<'a> {
     pub secrets: Vec<SecretFile>,
     /// The RAM disk to use in place of the spec's.
     pub initrd: Option<OwnedFd>,
-    /// Where facts about this host may be kept until it goes down.
-    pub cache: &'a Path,
+    /// Its files, where they are open already and not to be found by their paths.
+    pub files: Files,
+    /// What is known of this host's KVM.
+    pub kvm: KnownKvm<'a>,
+    /// The VMM may not make memory executable that it can write to.
+    pub write_xor_execute: bool,
     /// The guest's console and what the VMM itself has to say.
     pub output: Output,
+}
+
+/// A guest's files, open.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// The kernel.
+    pub kernel: Option<OwnedFd>,
+    /// The initial RAM disk.
+    pub initrd: Option<OwnedFd>,
+}
+
+/// Where the answer is whether KVM runs guests on this host.
+#[derive(Debug)]
+pub enum KnownKvm<'a> {
+    /// To be found, and kept in this directory until the host goes down.
+    Cached(&'a Path),
+    /// This is it.
+    Told(qemu::kvm::Kvm),
 }
 
 /// A network interface of the guest's, ready to be used.

@@ -13,6 +13,7 @@ mod heartbeat;
 mod lines;
 mod notify;
 mod oom;
+mod prepare;
 mod probe;
 mod supervise;
 mod wait;
@@ -23,17 +24,19 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
 use crate::image;
-use crate::lifecycle::{self, Begin, Verdict};
+use crate::lifecycle::{self, Begin, Handover, Verdict};
 use crate::machine::{Exit, MachineName, Manager, Phase, Reason, Record, Status};
+use crate::paths::Paths;
 use crate::signals::Signals;
-use crate::store::{Store, no_such_machine};
+use crate::store::{RunnerLock, Store, no_such_machine};
 
 pub use oom::oom_kills;
+pub use prepare::prepare;
 
 use console::Console;
 use lines::Lines;
 use notify::Notifier;
-use supervise::Supervisor;
+use supervise::{Given, Supervisor};
 
 /// What becomes of the guest's console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,29 @@ pub fn run(store: &Store, name: &MachineName, mode: ConsoleMode, delay: &dyn Fn(
     }
 }
 
+/// Runs a machine whose start was [prepared](prepare), with nothing but what was handed over.
+///
+/// # Errors
+/// When that is not whole. What befalls the guest is an exit and not an error.
+pub fn run_prepared(paths: Paths, mut given: Handover) -> Result<Exit> {
+    let signals = Signals::block()?;
+    let notifier = Notifier::new();
+    let (lock, notes) = given.take_books()?;
+    let _lock = RunnerLock::adopt(lock)?;
+    let store = Store::confined(paths, notes);
+    let record = given.record().clone();
+    let mut status = Status { runner_pid: std::process::id(), ..given.status().clone() };
+    let name = &record.spec.name;
+    let outcome = store.write_status(name, &status).and_then(|()| {
+        let mode = ConsoleMode::Inherit;
+        let console = Console::open(&store.console_log(name), mode, Lines::of(&record.spec.ready)?)?;
+        let (store, record, signals, notifier) = (&store, &record, &signals, &notifier);
+        Supervisor { store, record, status: &mut status, signals, notifier, told: None }
+            .run(console, Given::Prepared(Box::new(given)))
+    });
+    Ok(end(&store, &record, &mut status, &notifier, ConsoleMode::Inherit, outcome))
+}
+
 fn not_even_begun(store: &Store, name: &MachineName, notifier: &Notifier, error: &Error) -> Result<Exit> {
     let exit = never_ran(error);
     notifier.ended(&exit);
@@ -113,8 +139,21 @@ fn live(
         }
         look_at_files(record)?;
         let console = Console::open(&store.console_log(name), mode, Lines::of(&record.spec.ready)?)?;
-        Supervisor { store, record, status: &mut status, signals, notifier, told: None }.run(console)
+        Supervisor { store, record, status: &mut status, signals, notifier, told: None }.run(console, Given::Nothing)
     });
+    Ok(end(store, record, &mut status, notifier, mode, outcome))
+}
+
+/// Records how it came out, and tells the manager.
+fn end(
+    store: &Store,
+    record: &Record,
+    status: &mut Status,
+    notifier: &Notifier,
+    mode: ConsoleMode,
+    outcome: Result<Exit>,
+) -> Exit {
+    let name = &record.spec.name;
     let exit = outcome.unwrap_or_else(|error| never_ran(&error));
     if mode == ConsoleMode::Inherit
         && let Err(error) = drain::drained(std::io::stdout())
@@ -126,12 +165,12 @@ fn live(
     if let Err(error) = store.make_runtime(name) {
         log::warn!("{error}");
     }
-    match lifecycle::finish(store, record, &mut status, exit.clone()) {
+    match lifecycle::finish(store, record, status, exit.clone()) {
         Ok(Verdict::Restart | Verdict::Final) => {}
         // The guest's end is the truth even where it cannot be written; the sweep tries once more.
         Err(error) => log::error!("cannot record how {name} ended: {error}"),
     }
-    Ok(exit)
+    exit
 }
 
 /// The guest's files are still what they were when the machine was created.

@@ -17,10 +17,10 @@ use super::oom::oom_kills;
 use super::probe::{Prober, Readiness};
 use super::wait::timeout;
 use crate::error::{Context as _, Result};
-use crate::lifecycle::{self, Attached, EventKind, EventLog, Step, Stopping};
+use crate::lifecycle::{self, Attached, EventKind, EventLog, Handover, Step, Stopping};
 use crate::logging::message;
 use crate::machine::{Exit, Manager, Phase, Reason, Record, Status};
-use crate::platform::{self, Ask, Guest, GuestEvent, Launch, Output, Vmm};
+use crate::platform::{self, Ask, Files, Guest, GuestEvent, KnownKvm, Launch, Output, Vmm};
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::volume::virtiofsd::Virtiofsd;
@@ -38,6 +38,14 @@ pub(super) struct Supervisor<'a> {
     pub(super) notifier: &'a Notifier,
     /// When the status file had the count of health probes last.
     pub(super) told: Option<Instant>,
+}
+
+/// What a runner has of its machine's things.
+pub(super) enum Given {
+    /// It makes them itself, and takes them back.
+    Nothing,
+    /// They were handed to it, and are taken back by others.
+    Prepared(Box<Handover>),
 }
 
 /// What is known of the guest's life so far.
@@ -61,7 +69,7 @@ struct Life {
 
 impl Supervisor<'_> {
     /// Starts the guest and returns how it ended.
-    pub(super) fn run(mut self, mut console: Console) -> Result<Exit> {
+    pub(super) fn run(mut self, mut console: Console, given: Given) -> Result<Exit> {
         let spec = &self.record.spec;
         let vmm = platform::vmm(spec.platform);
         let ooms = oom_kills();
@@ -69,10 +77,26 @@ impl Supervisor<'_> {
         let (complaints, writer) = std::io::pipe().context("cannot make a pipe for the VMM")?;
         let output = Output { console: console.take_writer(), complaints: writer.into() };
         let control = self.store.control_socket(&spec.name);
-        let Attached { nics, shares, servers, secrets, initrd } = lifecycle::attach(self.store, self.record)?;
         let cache = &self.store.paths().runtime;
-        let launch = Launch { spec, control: &control, nics, shares, secrets, initrd, cache, output };
-        let guest = vmm.spawn(launch).inspect_err(|_| self.detach())?;
+        let (attached, files, kvm, confined) = match given {
+            Given::Nothing => {
+                (lifecycle::attach(self.store, self.record)?, Files::default(), KnownKvm::Cached(cache), false)
+            }
+            Given::Prepared(mut given) => {
+                let (attached, files) = given.attached(self.store)?;
+                (attached, files, KnownKvm::Told(given.kvm()), true)
+            }
+        };
+        let Attached { nics, shares, servers, secrets, initrd } = attached;
+        let write_xor_execute = confined;
+        let launch =
+            Launch { spec, control: &control, nics, shares, secrets, initrd, files, kvm, write_xor_execute, output };
+        let detach = || {
+            if !confined {
+                self.detach();
+            }
+        };
+        let guest = vmm.spawn(launch).inspect_err(|_| detach())?;
         self.status.vmm_pid = Some(guest.pid());
         let now = Instant::now();
         let life = Life {
@@ -91,7 +115,9 @@ impl Supervisor<'_> {
         };
         let exit = self.watch(&*vmm, life);
         let _ = std::fs::remove_file(control);
-        self.detach();
+        if !confined {
+            self.detach();
+        }
         let mut exit = exit?;
         if matches!(exit.reason, Reason::Signal | Reason::StartFailed) && oom_kills() > ooms {
             exit.reason = Reason::Oom;

@@ -80,10 +80,6 @@ pub(super) fn make_private_dir(dir: &Path) -> Result<()> {
 
 /// Reads a JSON file; `None` when there is none.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
-    };
+    let Some(text) = super::ceded::read(path)? else { return Ok(None) };
     serde_json::from_slice(&text).map(Some).map_err(|e| Error::new(format!("{}:{}: {e}", path.display(), e.line())))
 }

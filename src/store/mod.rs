@@ -22,6 +22,7 @@
 //! either all of a machine or nothing. Every other file is replaced whole. Changes to a record, starts and removals
 //! happen under a [`Claim`], an flock on the machine's directory.
 
+mod ceded;
 mod claim;
 mod file;
 mod lock;
@@ -30,11 +31,14 @@ mod rootfs;
 mod runtime;
 mod shelf;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub use ceded::Owner;
 pub use claim::Claim;
 pub use file::replace as replace_file;
 pub use lock::Lock;
@@ -57,6 +61,8 @@ pub struct Store {
     paths: Paths,
     machines: PathBuf,
     shelf: Shelf,
+    /// Where a runner that reaches no more than its runtime directory notes its events.
+    notes: Option<Arc<File>>,
 }
 
 impl Store {
@@ -64,7 +70,18 @@ impl Store {
     pub fn new(paths: Paths) -> Self {
         let machines = paths.state.join("machines");
         let shelf = Shelf::new(machines.clone());
-        Self { paths, machines, shelf }
+        Self { paths, machines, shelf, notes: None }
+    }
+
+    /// The store as a confined runner sees it: of its machine it reaches the runtime directory alone. Its events go to
+    /// `notes`, and its sweep keeps how it ended, from the status.
+    pub fn confined(paths: Paths, notes: File) -> Self {
+        Self { notes: Some(Arc::new(notes)), ..Self::new(paths) }
+    }
+
+    /// Where a confined runner notes its events.
+    pub fn notes(&self) -> Option<Arc<File>> {
+        self.notes.clone()
     }
 
     /// The directories that the store is in.
@@ -245,6 +262,9 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn write_exit(&self, name: &MachineName, exit: &Exit) -> Result<()> {
+        if self.notes.is_some() {
+            return Ok(());
+        }
         let text = serde_json::to_vec(exit).context("cannot write an exit")?;
         file::replace(&self.directory(name).join(EXIT), &text).with_context(|| format!("cannot keep how {name} ended"))
     }

@@ -1,7 +1,7 @@
 //! What is kept of a machine while the host is up: status, stop request, the runner's lock.
 
 use std::fs::{DirBuilder, File};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, file};
+use super::{Store, ceded, file};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{MachineName, SCHEMA, Status, StopMode};
 
@@ -43,6 +43,26 @@ impl From<StopMode> for StopRequest {
 #[derive(Debug)]
 pub struct RunnerLock {
     _lock: Flock<File>,
+}
+
+impl AsFd for RunnerLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self._lock.as_fd()
+    }
+}
+
+impl RunnerLock {
+    /// Takes over the lock of the process that prepared this one's start: it is held all the time, and now names us.
+    ///
+    /// # Errors
+    /// When it is no lock.
+    pub fn adopt(fd: OwnedFd) -> Result<Self> {
+        let cannot = "cannot take over the runner's lock";
+        let lock = Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno);
+        let lock = lock.context(cannot)?;
+        nix::fcntl::fcntl(lock.as_fd(), nix::fcntl::FcntlArg::F_SETLK(&whole_file(libc_lock::READ))).context(cannot)?;
+        Ok(Self { _lock: lock })
+    }
 }
 
 impl Store {
@@ -141,7 +161,10 @@ impl Store {
     /// When it cannot be written.
     pub fn request_stop(&self, name: &MachineName, mode: StopMode) -> Result<()> {
         let text = serde_json::to_vec(&StopRequest::from(mode)).context("cannot write a stop request")?;
-        file::replace_volatile(&self.runtime(name).join(STOP), &text)
+        match ceded::put(&self.runtime(name), STOP, &text)? {
+            true => Ok(()),
+            false => file::replace_volatile(&self.runtime(name).join(STOP), &text),
+        }
     }
 
     /// Takes the word that was left. A request that cannot be read is none.

@@ -35,6 +35,7 @@ mod records;
 mod refused;
 mod resolver;
 mod restore;
+mod sandbox;
 mod schedule;
 mod service;
 mod start;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::definition::{Definition, command, quote_all, time};
 use super::limits;
 use super::property;
-use super::{resolver, schedule};
+use super::{resolver, sandbox, schedule};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{MachineName, Record, RestartPolicy};
 use crate::paths::{Paths, Scope};
@@ -177,13 +177,22 @@ pub(super) fn units(record: &Record, executable: &Path, paths: &Paths) -> Result
 
 fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definition> {
     let name = &record.spec.name;
+    let program = executable;
     let executable = utf8(executable)?;
     let kernel = record.spec.kernel.path.file_name().unwrap_or_default().to_string_lossy();
     let mut unit = Definition::new(service_name(name));
     unit.required("Description", format!("{name} (unikernel, {kernel})"));
     unit.required("Type", "notify");
-    unit.required("NotifyAccess", "main");
-    unit.required("ExecStart", command("", executable, &runner(paths.scope, &[name.as_str()])));
+    let mut main = runner(paths.scope, &[name.as_str()]);
+    if sandbox::is_split(record, paths) {
+        unit.required("NotifyAccess", "exec");
+        unit.required("ExecStartPre", command("", executable, &runner(paths.scope, &["--prepare", name.as_str()])));
+        // A runner that is not root's finds the system's directories all the same.
+        main.insert(0, "--system");
+    } else {
+        unit.required("NotifyAccess", "main");
+    }
+    unit.required("ExecStart", command("", executable, &main));
     unit.required("ExecStopPost", command("", executable, &runner(paths.scope, &["--sweep", name.as_str()])));
     unit.required("KillMode", "mixed");
     unit.required("Slice", slice_name(name, record.spec.slice.as_deref())?);
@@ -211,6 +220,7 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definiti
     // would see a SIGTERM at the same time, and could take it for a request.
     unit.optional("OOMPolicy", "kill");
     unit.optional("NoNewPrivileges", "yes");
+    sandbox::confine(&mut unit, record, program, paths)?;
     let resolvers = resolver::names(record);
     if !resolvers.is_empty() {
         unit.required("Wants", quote_all(&resolvers));

@@ -23,8 +23,8 @@ impl SystemdService {
 
         let mut stale = false;
         for change in &mut report {
-            // These two are part of the unit as well, where they cannot be changed under a running service.
-            if matches!(change.setting.as_str(), "restart" | "stop-timeout") {
+            // These are part of the unit as well, where they cannot be changed under a running service.
+            if matches!(change.setting.as_str(), "restart" | "stop-timeout" | "sandbox") {
                 change.progress = Progress::NeedsRestart;
                 stale = true;
             }

@@ -9,6 +9,7 @@
 //! (shared) until the machine's record says so; whoever removes one holds it alone and looks at all records first. Only
 //! the owner of the state directory gets at a volume's files on the host, whatever a guest made of them.
 
+mod detached;
 mod root;
 pub mod virtiofsd;
 
@@ -23,6 +24,7 @@ use crate::machine::{MachineName, SCHEMA, ShareDriver, VolumeName};
 use crate::paths::Paths;
 use crate::store::{self, Hold, Shelf, Store};
 
+pub use detached::detached;
 pub use root::{Missing, open_below, open_dir};
 
 const ABOUT: &str = "volume.toml";

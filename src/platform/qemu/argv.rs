@@ -20,6 +20,8 @@ pub(super) struct Choice {
     /// Why it is not what one would expect.
     pub(super) note: Option<String>,
     pub(super) qboot: Option<PathBuf>,
+    /// Translated code is written where it is not executed.
+    pub(super) split_wx: bool,
 }
 
 /// What QEMU finds under which name: its inherited sockets by number, its files by paths that it takes.
@@ -71,7 +73,7 @@ pub(super) fn arguments(spec: &Spec, choice: &Choice, inputs: &Inputs, given: De
     argv.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     let shared = given.shares.iter().any(|share| share.driver() == ShareDriver::Virtiofs);
     argv.pair("-machine", machine(spec, choice) + if shared { ",memory-backend=ram" } else { "" });
-    argv.pair("-accel", accel(choice.accel));
+    argv.pair("-accel", accel(choice));
     argv.pair("-cpu", cpu(spec.arch, choice.accel));
     argv.pair("-smp", spec.cpus.to_string());
     argv.pair("-m", format!("{}M", spec.memory.mebibytes()));
@@ -133,10 +135,11 @@ fn machine(spec: &Spec, choice: &Choice) -> String {
     }
 }
 
-fn accel(accel: Accel) -> String {
-    match accel {
+fn accel(choice: &Choice) -> String {
+    match choice.accel {
         Accel::Kvm => "kvm".into(),
-        // The machine's limit of memory counts on it.
+        // The machine's limit of memory counts on the size.
+        Accel::Auto | Accel::Tcg if choice.split_wx => format!("tcg,tb-size={TRANSLATIONS},split-wx=on"),
         Accel::Auto | Accel::Tcg => format!("tcg,tb-size={TRANSLATIONS}"),
     }
 }
@@ -276,7 +279,7 @@ mod tests {
     }
 
     fn choice(machine_type: MachineType) -> Choice {
-        Choice { machine_type, accel: Accel::Tcg, note: None, qboot: Some("/fw/qboot.rom".into()) }
+        Choice { machine_type, accel: Accel::Tcg, note: None, qboot: Some("/fw/qboot.rom".into()), split_wx: false }
     }
 
     #[test]

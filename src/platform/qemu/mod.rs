@@ -12,7 +12,7 @@ use std::path::Path;
 
 use self::argv::Choice;
 use self::kvm::Kvm;
-use super::{Control, Guest, Launch, Vmm};
+use super::{Control, Guest, KnownKvm, Launch, Vmm};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Accel, Arch, KernelKind, MachineType, Spec};
 
@@ -29,11 +29,14 @@ impl Vmm for Qemu {
 
     fn check(&self, spec: &Spec, cache: &Path) -> Result<()> {
         argv::check(spec)?;
-        choose(spec, cache).map(drop)
+        choose(spec, KnownKvm::Cached(cache)).map(drop)
     }
 
     fn spawn(&self, launch: Launch<'_>) -> Result<Box<dyn Guest>> {
-        let (binary, choice) = choose(launch.spec, launch.cache)?;
+        let mut launch = launch;
+        let kvm = std::mem::replace(&mut launch.kvm, KnownKvm::Told(Kvm::Usable));
+        let (binary, choice) = choose(launch.spec, kvm)?;
+        let choice = Choice { split_wx: launch.write_xor_execute, ..choice };
         Ok(Box::new(process::spawn(&binary, &choice, launch)?))
     }
 
@@ -43,7 +46,7 @@ impl Vmm for Qemu {
 }
 
 /// Settles what the spec leaves open: the program, the machine type, the acceleration.
-fn choose(spec: &Spec, cache: &Path) -> Result<(Binary, Choice)> {
+fn choose(spec: &Spec, known: KnownKvm<'_>) -> Result<(Binary, Choice)> {
     let machine_type = match spec.machine_type {
         Some(machine_type) => fitting(machine_type, spec)?,
         None => machine_type_for(spec),
@@ -64,7 +67,7 @@ fn choose(spec: &Spec, cache: &Path) -> Result<(Binary, Choice)> {
                 format!("cannot use kvm: the guest is {}, this host is not", spec.arch),
             ));
         }
-        Accel::Auto | Accel::Kvm => match (kvm::probe_cached(cache), spec.accel) {
+        Accel::Auto | Accel::Kvm => match (answer(known), spec.accel) {
             (Kvm::Usable, _) => (Accel::Kvm, None),
             (Kvm::Unusable(why), Accel::Kvm) => {
                 return Err(Error::of(Kind::CannotRun, format!("cannot use kvm: {why}"))
@@ -74,7 +77,14 @@ fn choose(spec: &Spec, cache: &Path) -> Result<(Binary, Choice)> {
         },
     };
     let qboot = if machine_type == MachineType::Microvm { find::qboot(&binary) } else { None };
-    Ok((binary, Choice { machine_type, accel, note, qboot }))
+    Ok((binary, Choice { machine_type, accel, note, qboot, split_wx: false }))
+}
+
+fn answer(known: KnownKvm<'_>) -> Kvm {
+    match known {
+        KnownKvm::Cached(dir) => kvm::probe_cached(dir),
+        KnownKvm::Told(kvm) => kvm,
+    }
 }
 
 /// The machine type that boots this kind of kernel fastest, of those that have the devices it expects.

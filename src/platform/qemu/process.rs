@@ -14,7 +14,7 @@ use super::qmp::Monitor;
 use super::{Binary, conclude};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Exit, KernelKind};
-use crate::platform::{Ask, Description, Guest, GuestEvent, Launch};
+use crate::platform::{Ask, Description, Files, Guest, GuestEvent, Launch};
 use crate::process;
 
 /// Starts QEMU. Its two sockets are made here and inherited, so that there is nothing to wait for before connecting.
@@ -22,11 +22,12 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket for QEMU")?;
     let control = listen(launch.control)?;
     let mut held = Vec::new();
+    let Files { kernel, initrd } = launch.files;
     let inputs = Inputs {
-        kernel: takeable(&launch.spec.kernel.path, &mut held)?,
+        kernel: takeable(&launch.spec.kernel.path, kernel, &mut held)?,
         initrd: match (launch.initrd, &launch.spec.initrd) {
             (Some(made), _) => Some(inherited(File::from(made), &mut held)),
-            (None, Some(path)) => Some(takeable(path, &mut held)?),
+            (None, Some(path)) => Some(takeable(path, initrd, &mut held)?),
             (None, None) => None,
         },
         monitor: theirs.as_raw_fd(),
@@ -59,7 +60,10 @@ pub(super) fn spawn(binary: &Binary, choice: &Choice, launch: Launch<'_>) -> Res
 
 /// A file by a path that QEMU takes as one: its multiboot loader cuts paths at spaces and commas, and puts the kernel's
 /// on the command line, where quotes mean something. Such a file is opened here and inherited. Any other is left to QEMU, after a look that gives the better error.
-fn takeable(path: &Path, held: &mut Vec<File>) -> Result<PathBuf> {
+fn takeable(path: &Path, open: Option<OwnedFd>, held: &mut Vec<File>) -> Result<PathBuf> {
+    if let Some(open) = open {
+        return Ok(inherited(open.into(), held));
+    }
     let cannot = || format!("cannot read {}", path.display());
     let file = match File::open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -135,6 +135,7 @@ pub(super) fn kind_of(key: &str) -> Kind {
         | "SendSIGKILL"
         | "NonBlocking"
         | "RootDirectoryStartOnly"
+        | "PermissionsStartOnly"
         | "DefaultDependencies"
         | "StopWhenUnneeded"
         | "RefuseManualStart"
@@ -243,6 +244,11 @@ pub(super) fn kind_of(key: &str) -> Kind {
         | "ConfigurationDirectoryMode" => Kind::Octal,
         "IOSchedulingClass" => Kind::Choice(&["none", "realtime", "best-effort", "idle"]),
         "CPUSchedulingPolicy" => Kind::Choice(&["other", "fifo", "rr", "batch", "", "idle"]),
+        // By their numbers in Linux; what a filter says is one of these.
+        "SystemCallErrorNumber" => Kind::Choice(&[
+            "", "EPERM", "ENOENT", "ESRCH", "EINTR", "EIO", "ENXIO", "E2BIG", "ENOEXEC", "EBADF", "ECHILD", "EAGAIN",
+            "ENOMEM", "EACCES",
+        ]),
         "NUMAPolicy" => Kind::Choice(&["default", "preferred", "bind", "interleave", "local"]),
         "KillSignal" | "RestartKillSignal" | "FinalKillSignal" | "WatchdogSignal" | "ReloadSignal" => Kind::Signal,
         "SyslogLevel" | "LogLevelMax" => Kind::LogLevel,

@@ -25,7 +25,7 @@ const CACHE: &str = "kvm.json";
 const API_VERSION: i32 = 12;
 
 /// Whether guests can run under KVM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kvm {
     /// They can.
     Usable,
