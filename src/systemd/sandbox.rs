@@ -117,7 +117,9 @@ pub(super) fn confine(unit: &mut Definition, record: &Record, executable: &Path,
     match profile {
         Sandbox::Strict => strict(unit, record, executable, paths),
         Sandbox::Compatible => {
-            unit.optional("CapabilityBoundingSet", KEPT);
+            let low = Network::of(record) == Network::Own { low: true };
+            let more = if low { " CAP_NET_BIND_SERVICE" } else { "" };
+            unit.optional("CapabilityBoundingSet", format!("{KEPT}{more}"));
             unit.optional("PrivateNetwork", if Network::of(record) == Network::Handed { "yes" } else { "no" });
             devices(unit, record);
             Ok(())
@@ -164,8 +166,14 @@ fn strict(unit: &mut Definition, record: &Record, executable: &Path, paths: &Pat
     Ok(())
 }
 
-/// KVM is the one device that a VMM opens itself.
+/// KVM is the one device that a VMM opens itself. The others are the preparation's, which is in the same control group;
+/// the runner has no nodes of them.
 fn devices(unit: &mut Definition, record: &Record) {
+    if !record.spec.networks.is_empty() {
+        for device in [paths::TUN, paths::VHOST_NET] {
+            unit.optional("DeviceAllow", format!("{device} rw"));
+        }
+    }
     if record.spec.accel == Accel::Tcg {
         return;
     }
