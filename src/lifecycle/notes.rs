@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::events::{EventLine, EventLog};
 use crate::error::{Context as _, Result};
-use crate::machine::{MachineName, Record};
+use crate::machine::{Exit, MachineName, Record};
 use crate::store::Store;
 
 const DIR: &str = ".notes";
@@ -40,21 +40,22 @@ pub(super) fn begin(store: &Store, record: &Record) -> Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).with_context(cannot)
 }
 
-/// Puts a machine's notes into the log of all.
-pub(super) fn keep(store: &Store, record: &Record) {
+/// Puts a machine's notes into the log of all. Returns how it ended, if that was noted.
+pub(super) fn keep(store: &Store, record: &Record) -> Option<Exit> {
     let path = file(&store.paths().runtime, &record.spec.name);
     let log = EventLog::of(store);
-    for line in read(&path) {
-        if line.id == record.id
-            && let Err(error) = log.write_line(&line)
-        {
+    let mut exit = None;
+    for line in read(&path).into_iter().filter(|line| line.id == record.id) {
+        if let Err(error) = log.write_line(&line) {
             log::warn!("cannot log that {} did {}: {error}", line.name, line.event.as_str());
         }
+        exit = line.exit.or(exit);
     }
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => log::warn!("cannot remove {}: {e}", path.display()),
         _ => {}
     }
+    exit
 }
 
 /// Everything that is noted at this moment.

@@ -78,16 +78,18 @@ const KEPT: &str = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CA
 enum Network {
     /// By taps that it is handed, or not at all.
     Handed,
-    /// By its own sockets; the flag says whether it takes ports that are root's.
+    /// By its own sockets, or those by which the runner tries the guest; the flag says whether it takes ports that are root's.
     Own { low: bool },
 }
 
 impl Network {
     fn of(record: &Record) -> Self {
         let spec = &record.spec;
-        match spec.probes_network() || spec.networks.is_empty() && !spec.ports.is_empty() {
-            true => Self::Own { low: spec.ports.iter().any(|port| port.host < 1024) },
-            false => Self::Handed,
+        let own = spec.networks.is_empty() && !spec.ports.is_empty();
+        if own || spec.probes_network() {
+            Self::Own { low: own && spec.ports.iter().any(|port| port.host < 1024) }
+        } else {
+            Self::Handed
         }
     }
 }

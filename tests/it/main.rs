@@ -34,6 +34,7 @@ mod ports;
 mod published;
 mod ready;
 mod rootfs;
+mod sandbox;
 mod schedules;
 mod secrets;
 mod stats;

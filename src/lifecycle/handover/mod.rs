@@ -96,6 +96,8 @@ pub fn clear(record: &Record) -> Result<()> {
 /// When the host's namespaces cannot be entered.
 pub fn enter_host() -> Result<()> {
     let cannot = "cannot leave the unit's namespaces";
+    // The unit's is meant for the runner; what root makes is read by others.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     for (host, own, kind) in [
         (paths::HOST_NETWORK, paths::OWN_NETWORK, CloneFlags::CLONE_NEWNET),
         (paths::HOST_MOUNTS, paths::OWN_MOUNTS, CloneFlags::CLONE_NEWNS),
@@ -295,22 +297,32 @@ pub(super) fn take_back(store: &Store, record: &Record) -> Result<()> {
     }
     let name = &record.spec.name;
     store.reclaim_runtime(name)?;
-    notes::keep(store, record);
+    let noted = notes::keep(store, record);
     let status = match store.status(name) {
         Ok(status) => status,
         // A guest that broke out wrote there what it liked: systemd knows how it ended.
         Err(error) => {
             log::warn!("{error}");
             store.write_status(name, &Status::starting(0, jiff::Timestamp::now()))?;
-            None
+            return Ok(());
         }
     };
-    match status {
-        Some(Status { phase: Phase::Ended | Phase::Restarting, exit: Some(exit), .. })
-            if store.last_exit(name)?.as_ref() != Some(&exit) =>
-        {
-            store.write_exit(name, &exit)
+    let exit = match status {
+        Some(Status { phase: Phase::Ended | Phase::Restarting, exit, .. }) => exit,
+        Some(_) => None,
+        // Somebody removed the runtime directory, and the runner could make no other.
+        None => {
+            if let Some(exit) = &noted {
+                let phase = if record.spec.restart.wants(exit, 0) { Phase::Restarting } else { Phase::Ended };
+                store.make_runtime(name)?;
+                let status = Status { phase, exit: Some(exit.clone()), ..Status::starting(0, exit.at) };
+                store.write_status(name, &status)?;
+            }
+            noted
         }
+    };
+    match exit {
+        Some(exit) if store.last_exit(name)?.as_ref() != Some(&exit) => store.write_exit(name, &exit),
         _ => Ok(()),
     }
 }
