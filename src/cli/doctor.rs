@@ -3,6 +3,7 @@
 //! [`checks`] looks and changes nothing; [`text`] and [`json`] show. A check *fails* when machines cannot be run by
 //! systemd here, and *warns* when something does less than it could.
 
+mod exposure;
 mod network;
 mod orphans;
 
@@ -45,6 +46,7 @@ pub(crate) fn doctor(app: &App, args: &DoctorArgs) -> Outcome {
         return orphans::fix(app);
     }
     let mut checks = checks(app.store.paths(), |_| app.systemd().manager_version());
+    checks.extend(exposure::exposures(app));
     checks.extend(orphans::orphans(app));
     let shown = match args.output {
         Form::Text => output::write(&text(&checks).iter().map(|line| format!("{line}\n")).collect::<String>()),

@@ -12,6 +12,8 @@ use super::Store;
 use crate::error::{Context as _, Error, Result};
 use crate::machine::MachineName;
 
+const STATUS: &str = "status.json";
+const NEXT_STATUS: &str = ".status.json.tmp";
 /// More than any status and any request has.
 const LONGEST: u64 = 1 << 20;
 
@@ -55,17 +57,21 @@ impl Store {
         }
         fchown(&dir, Some(us), Some(rustix::process::getegid().as_raw())).with_context(cannot)?;
         dir.set_permissions(Permissions::from_mode(0o700)).with_context(cannot)?;
-        let status = read(&self.status_file(name)).unwrap_or_default();
         for entry in std::fs::read_dir(&path).with_context(cannot)?.flatten() {
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed =
-                if is_dir { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+            let about = entry.metadata().with_context(cannot)?;
+            // What the status is written over is kept, too: it has its space even where there is no more.
+            let name = entry.file_name();
+            let kept = [STATUS, NEXT_STATUS].iter().any(|kept| name == **kept);
+            let removed = match about.file_type() {
+                kind if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
+                kind if kind.is_file() && kept && about.nlink() == 1 && about.len() < LONGEST => {
+                    lchown(entry.path(), Some(us), Some(rustix::process::getegid().as_raw()))
+                }
+                _ => std::fs::remove_file(entry.path()),
+            };
             removed.with_context(cannot)?;
         }
-        match status {
-            Some(status) => super::file::replace_volatile(&self.status_file(name), &status),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use super::definition::{Definition, quote};
 use super::unit::utf8;
 use crate::error::Result;
-use crate::machine::{Accel, Record, Sandbox};
+use crate::machine::{Accel, Record, Sandbox, ShareDriver};
 use crate::paths::{self, Paths, Scope};
 
 /// Descriptors that a preparation hands over: more than a machine can have.
@@ -132,6 +132,10 @@ pub(super) fn confine(unit: &mut Definition, record: &Record, executable: &Path,
 
 fn strict(unit: &mut Definition, record: &Record, executable: &Path, paths: &Paths) -> Result<()> {
     let name = &record.spec.name;
+    if record.spec.volumes.iter().any(|mount| mount.driver == ShareDriver::Virtiofs) {
+        // virtiofsd holds every file that its guest knows, and cannot see here how many that may be.
+        unit.optional("LimitNOFILE", "65536");
+    }
     unit.required("DynamicUser", "yes");
     unit.required("User", format!("kraft-{}", record.id.short()));
     match Network::of(record) {

@@ -321,8 +321,12 @@ pub(super) fn take_back(store: &Store, record: &Record) -> Result<()> {
             noted
         }
     };
-    match exit {
-        Some(exit) if store.last_exit(name)?.as_ref() != Some(&exit) => store.write_exit(name, &exit),
-        _ => Ok(()),
+    if let Some(exit) = exit
+        && store.last_exit(name).ok().flatten().as_ref() != Some(&exit)
+        && let Err(error) = store.write_exit(name, &exit)
+    {
+        // The status says it, too.
+        log::error!("{error}");
     }
+    Ok(())
 }
