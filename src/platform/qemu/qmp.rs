@@ -5,11 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags, openat};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -232,7 +234,14 @@ impl Client {
             return Err(Error::new("not a file name").context(cannot()));
         };
         let dir = File::open(dir).with_context(cannot)?;
-        let stream = UnixStream::connect(crate::paths::inside(&dir, name)).with_context(cannot)?;
+        // The directory may be in a guest's hands that broke out: a link there leads to another machine's socket.
+        let how = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = File::from(openat(&dir, name, how, Mode::empty()).with_context(cannot)?);
+        if !socket.metadata().with_context(cannot)?.file_type().is_socket() {
+            return Err(Error::new("it is not a socket").context(cannot()));
+        }
+        let path = Path::new(crate::paths::OWN_FDS).join(socket.as_raw_fd().to_string());
+        let stream = UnixStream::connect(path).with_context(cannot)?;
         let mut client = Self { stream, lines: Lines::default(), queue: std::collections::VecDeque::new() };
         let deadline = Instant::now() + DEADLINE;
         while client.next(deadline, "greeting")? != Message::Greeting {}
