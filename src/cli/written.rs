@@ -309,6 +309,7 @@ mod tests {
                 ready_timeout_ms: zstd.then_some(5),
                 health: probed.then(|| crate::machine::Health { retries: cpus, ..crate::machine::Health::new("http:80/x".parse().unwrap()) }),
                 slice: Some("tenants.slice".into()),
+                sandbox: crate::machine::Sandbox::Compatible,
                 ..Spec::example("web@1")
             }
         }

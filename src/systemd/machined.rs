@@ -80,6 +80,12 @@ pub(super) fn registrar(record: &Record, executable: &Path, paths: &Paths) -> Re
 pub fn register(record: &Record, leader: u32) -> Result<()> {
     let name = record.spec.name.as_str();
     let cannot = || format!("cannot register {name} with systemd-machined");
+    // Of a confined machine the number is said by who may be a guest that broke out.
+    let groups = std::fs::read_to_string(format!("{}/{leader}/cgroup", paths::PROCESSES));
+    let groups = groups.map_err(|e| Error::new(e.to_string()).context(cannot()))?;
+    if !is_of(&groups, &service_name(&record.spec.name)) {
+        return Err(Error::new(format!("process {leader} is none of its unit's")).context(cannot()));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -119,6 +125,11 @@ async fn is_ours(bus: &Connection, record: &Record) -> zbus::Result<bool> {
     let unit = bus.call_method(Some(MACHINED), &path, Some(PROPERTIES), "Get", &(MACHINE, "Unit")).await?;
     let unit: OwnedVariant = unit.body().deserialize()?;
     Ok(unit.downcast_ref::<&str>().is_ok_and(|unit| unit == service_name(&record.spec.name)))
+}
+
+/// Whether a process of these control groups (`/proc/PID/cgroup`) is a unit's.
+fn is_of(groups: &str, unit: &str) -> bool {
+    groups.lines().any(|line| line.rsplit('/').next() == Some(unit))
 }
 
 fn in_words(error: &zbus::Error) -> String {

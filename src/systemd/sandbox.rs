@@ -186,13 +186,20 @@ fn devices(unit: &mut Definition, record: &Record) {
     let kvm = paths::KVM.to_string_lossy();
     unit.optional("DeviceAllow", format!("{kvm} rw"));
     if record.spec.sandbox == Sandbox::Strict {
-        let about = std::fs::metadata(&*kvm).ok().filter(|about| about.file_type().is_char_device());
-        if let Some(about) = about {
-            unit.optional("BindPaths", format!("-{kvm}"));
-            if about.mode() & 0o006 != 0o006 {
-                unit.optional("SupplementaryGroups", about.gid().to_string());
-            }
+        unit.optional("BindPaths", format!("-{kvm}"));
+        if let Some(group) = kvm_group(Path::new(&*kvm)) {
+            unit.optional("SupplementaryGroups", group.to_string());
         }
+    }
+}
+
+/// Whose members may use KVM, if not everybody may. A generator runs before the device has its group.
+fn kvm_group(device: &Path) -> Option<u32> {
+    let about = std::fs::metadata(device).ok().filter(|about| about.file_type().is_char_device());
+    match about {
+        Some(about) if about.mode() & 0o006 == 0o006 => None,
+        Some(about) if about.gid() != 0 => Some(about.gid()),
+        _ => nix::unistd::Group::from_name("kvm").ok().flatten().map(|group| group.gid.as_raw()),
     }
 }
 

@@ -61,6 +61,7 @@ fn everything_can_be_said_and_comes_back() {
         machine-type = "q35"
         dialect = "linux"
         slice = "tenants.slice"
+        sandbox = "strict"
         properties = ["CPUQuota=50%%"]
         memory-max = "2Gi"
         memory-swap-max = "infinity"
