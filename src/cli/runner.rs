@@ -47,7 +47,11 @@ pub(crate) struct RunnerArgs {
 pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> Outcome {
     let privileged = args.sweep || args.prepare || args.declared;
     if privileged && app.scope == Scope::System && rustix::process::geteuid().is_root() {
-        lifecycle::enter_host().map_err(|error| vec![error])?;
+        match lifecycle::enter_host() {
+            Err(error) if args.prepare => return Err(vec![error]),
+            // What cannot be done from here says so itself.
+            Ok(()) | Err(_) => {}
+        }
     }
     if args.declared || !args.broken.is_empty() {
         logging::to_stderr(level);

@@ -370,19 +370,15 @@ words! {
 
 words! {
     /// How far a machine's unit confines its runner and its VMM.
+    #[derive(Default)]
     Sandbox, "sandbox profile" {
         /// A user of its own, no capabilities, nothing of the host's but what the machine has.
         Strict = "strict",
         /// Root's user with few of root's rights, and the host's files in view.
         Compatible = "compatible",
         /// Whatever the manager's user may do.
+        #[default]
         Off = "off",
-    }
-}
-
-impl Default for Sandbox {
-    fn default() -> Self {
-        Self::Off
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn exposures(app: &App) -> Vec<Check> {
         return Vec::new();
     }
     let mut command = process::command(&program);
-    command.args(["security", "--no-pager"]).args(ours.iter().map(|record| unit(record)));
+    command.args(["security", "--no-pager"]).args(ours.iter().map(unit));
     // A machine that was removed meanwhile makes it fail, and has no score.
     let Ok(output) = command.output() else { return Vec::new() };
     let text = String::from_utf8_lossy(&output.stdout);
