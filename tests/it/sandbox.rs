@@ -86,6 +86,28 @@ fn a_profile_can_be_changed() {
     assert_eq!(lab.state_of("web"), "running");
 }
 
+#[test]
+fn a_confined_machine_is_given_its_secrets_and_probed() {
+    let lab = Lab::new("confsecret").with_store();
+    let db = format!("db={}", lab.file("db", b"sesame"));
+    let told = "6 bytes, hash b68bf01b";
+    lab.run_tiny("shown", &[STRICT, &["--secret", &db]].concat(), &["secret=db"]);
+    lab.until_console("shown", &format!("tiny: secret db in fw_cfg: {told}"));
+    // Of a RAM disk that its runner makes of one that it was handed.
+    let root = lab.state().with_file_name("root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    let disk = [STRICT, &["--rootfs", root.to_str().unwrap(), "--secret", &db]].concat();
+    lab.start_guest("tiny32", "disk", true, &disk, &["secret=db"]).ok();
+    lab.until_console("disk", &format!("tiny: secret db in the RAM disk: {told}"));
+    // Its runner tries the guest by the host's network, of which another confined machine has nothing.
+    let [port] = free_ports();
+    let published = format!("127.0.0.1:{port}:80");
+    let probed = [STRICT, &["-p", &published, "--ready", "http:80/health"]].concat();
+    lab.start_guest("net", "web", true, &probed, &[]).ok();
+    assert_eq!(lab.state_of("web"), "running");
+    assert_eq!((&*lab.property("web", "PrivateNetwork"), &*lab.property("disk", "PrivateNetwork")), ("no", "yes"));
+}
+
 /// What the program below is told, and tries in this order.
 const TARGETS: [&str; 4] = ["ESCAPE_FILES", "ESCAPE_SOCKET", "ESCAPE_UNIT", "ESCAPE_PID"];
 
