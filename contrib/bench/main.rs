@@ -11,6 +11,7 @@
 
 mod devices;
 mod generator;
+mod sandbox;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
@@ -33,6 +34,7 @@ fn main() {
         Some("devices") => return devices.measure(),
         Some("run") => return bench.run(),
         Some("generator") => return generator::measure(&bench.kraft),
+        Some("sandbox") => return sandbox::measure(&bench.kraft, &bench.guest),
         _ => {}
     }
     bench.version();
@@ -40,6 +42,7 @@ fn main() {
     bench.runner_memory();
     devices.measure();
     generator::measure(&bench.kraft);
+    sandbox::measure(&bench.kraft, &bench.guest);
     bench.many();
 }
 
