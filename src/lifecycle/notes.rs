@@ -28,6 +28,11 @@ fn file(runtime: &Path, name: &MachineName) -> PathBuf {
     dir(runtime).join(format!("{name}{EXTENSION}"))
 }
 
+/// Whether a confined runner had notes, which nobody kept yet.
+pub(super) fn exist(store: &Store, record: &Record) -> bool {
+    file(&store.paths().runtime, &record.spec.name).exists()
+}
+
 /// A machine's notes for one life, empty. What an earlier life left is kept first.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use crate::store::Store;
 use super::attach::detach;
 use super::finish::{Verdict, finish, finish_for_good};
 use super::handover::{is_split, take_back};
+use super::notes;
 
 const TOO_SLOW: &str = "the guest did not run in time";
 
@@ -37,7 +38,8 @@ pub enum Cause {
 /// When something could not be written.
 pub fn sweep(store: &Store, record: &Record, cause: &Cause) -> Result<Option<Verdict>> {
     let name = &record.spec.name;
-    if is_split(store, record) && *cause != Cause::Gone {
+    // The profile may have been changed since this life began.
+    if (is_split(store, record) || notes::exist(store, record)) && *cause != Cause::Gone {
         take_back(store, record)?;
     }
     let verdict = match store.status(name)? {

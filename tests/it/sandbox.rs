@@ -84,6 +84,8 @@ fn a_profile_can_be_changed() {
     lab.kraft(["restart", &lab.name("web")]).ok();
     assert_eq!(lab.property("web", "DynamicUser"), "no");
     assert_eq!(lab.state_of("web"), "running");
+    // The end of each life is known, whatever the profile was by then.
+    assert_eq!(lab.events("web", "die").len(), 2);
 }
 
 #[test]
