@@ -12,7 +12,6 @@ const WITHOUT: &[&str] = &[
     "SystemCallFilter=",
     "SystemCallArchitectures=",
     "MemoryDenyWriteExecute=no",
-    "RestrictAddressFamilies=",
     "RestrictNamespaces=no",
     "RestrictRealtime=no",
     "RestrictSUIDSGID=no",
