@@ -22,10 +22,12 @@ pub(crate) struct RestartArgs {
 
 pub(crate) fn restart(app: &App, args: &RestartArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
-        let _claim = app.claim(name)?;
-        // Before anything is stopped that would not start again.
-        let record = app.store.read(name)?;
-        secrets::check(&record.spec, record.manager)?;
+        let claim = app.claim(name)?;
+        // Before anything is stopped that would not start again. One that only a file knows of has no record yet.
+        if claim.is_some() {
+            let record = app.store.read(name)?;
+            secrets::check(&record.spec, record.manager)?;
+        }
         service.stop(name, args.way.mode())?;
         service.start(name).map(drop)
     })

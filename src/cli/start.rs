@@ -18,10 +18,13 @@ pub(crate) struct StartArgs {
 
 pub(crate) fn start(app: &App, args: &StartArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
-        let _claim = app.claim(name)?;
-        let record = app.store.read(name)?;
-        if !record.spec.secrets.is_empty() && !service.get(name)?.state.is_live() {
-            secrets::check(&record.spec, record.manager)?;
+        let claim = app.claim(name)?;
+        // One that only a file knows of has its record made, and its secrets looked at, by its unit.
+        if claim.is_some() {
+            let record = app.store.read(name)?;
+            if !record.spec.secrets.is_empty() && !service.get(name)?.state.is_live() {
+                secrets::check(&record.spec, record.manager)?;
+            }
         }
         service.start(name).map(drop)
     })

@@ -170,15 +170,15 @@ fn the_sweep_of_a_dead_runner() {
     let lab = Lab::new("killsweep").with_store();
     let (name, unit) = (lab.name("m"), lab.unit("m"));
     lab.run_tiny("m", &[], &[]);
-    // The sweep waits where it reads the status, until somebody writes it.
-    let status = lab.runtime().join(&name).join("status.json");
-    let sound = std::fs::read(&status).unwrap();
-    std::fs::remove_file(&status).unwrap();
-    nix::unistd::mkfifo(&status, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // The sweep waits where it reads the record, until somebody writes it.
+    let record = lab.state().join("machines").join(&name).join("machine.toml");
+    let sound = std::fs::read(&record).unwrap();
+    std::fs::remove_file(&record).unwrap();
+    nix::unistd::mkfifo(&record, nix::sys::stat::Mode::S_IRWXU).unwrap();
     kill(lab.property("m", "MainPID").parse().unwrap(), Signal::SIGKILL);
-    let held = std::fs::File::options().write(true).open(&status).unwrap();
-    std::fs::remove_file(&status).unwrap();
-    std::fs::write(&status, sound).unwrap();
+    let held = std::fs::File::options().write(true).open(&record).unwrap();
+    std::fs::remove_file(&record).unwrap();
+    std::fs::write(&record, sound).unwrap();
     kill(lab.property("m", "ControlPID").parse().unwrap(), Signal::SIGKILL);
     // Returns once the unit is down.
     lab.systemctl(["stop", &unit]).ok();
