@@ -81,8 +81,11 @@ impl Volumes {
     /// [`Kind::NotFound`], or the file and what is wrong in it.
     pub fn read(&self, name: &VolumeName) -> Result<Volume> {
         let path = self.shelf.path(name).join(ABOUT);
+        // One that is made or removed meanwhile is not there; one that is there all the time without its file is broken.
+        let is_there = || self.shelf.path(name).exists();
+        let was_there = is_there();
         let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.shelf.path(name).exists() => {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && (!was_there || !is_there()) => {
                 return Err(no_such_volume(name));
             }
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
