@@ -135,9 +135,12 @@ impl Store {
     /// [`Kind::NoSuchMachine`], or the file and line of what is wrong in it.
     pub fn read(&self, name: &MachineName) -> Result<Record> {
         let path = self.directory(name).join(RECORD);
+        // One that is made or removed meanwhile is not there; one that is there all the time without its record is broken.
+        let is_there = || self.directory(name).exists();
+        let was_there = is_there();
         match std::fs::read_to_string(&path) {
             Ok(text) => parse_record(&text, &path, name),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.directory(name).exists() => {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && (!was_there || !is_there()) => {
                 Err(no_such_machine(name.as_str()))
             }
             Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
