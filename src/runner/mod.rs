@@ -115,6 +115,32 @@ fn not_even_begun(store: &Store, name: &MachineName, notifier: &Notifier, error:
     Ok(exit)
 }
 
+/// A new life's status, and how long to wait before its guest is started.
+fn begin(store: &Store, name: &MachineName, delay: &dyn Fn() -> Duration) -> (Status, Result<Duration>) {
+    let (pid, now) = (std::process::id(), Timestamp::now());
+    match lifecycle::begin(store, name, pid, now, delay) {
+        Ok(Begin { status, wait }) => (status, Ok(wait)),
+        Err(error) => (Status::starting(pid, now), Err(error)),
+    }
+}
+
+/// Waits for that long; the end of a machine that is stopped meanwhile.
+fn wait_out(
+    store: &Store,
+    name: &MachineName,
+    signals: &Signals,
+    notifier: &Notifier,
+    wait: Duration,
+    restarts: u32,
+) -> Result<Option<Exit>> {
+    if wait.is_zero() || !wait::interrupted(signals, notifier, wait, restarts)? {
+        return Ok(None);
+    }
+    let kill = store.take_stop_request(name).is_some_and(|request| request.kill);
+    let (reason, code) = if kill { (Reason::Killed, 137) } else { (Reason::Stopped, 0) };
+    Ok(Some(Exit { at: Timestamp::now(), reason, code, detail: String::new() }))
+}
+
 /// One life of the guest, recorded.
 fn live(
     store: &Store,
@@ -125,17 +151,11 @@ fn live(
     delay: &dyn Fn() -> Duration,
 ) -> Result<Exit> {
     let name = &record.spec.name;
-    let (pid, now) = (std::process::id(), Timestamp::now());
-    let (mut status, begun) = match lifecycle::begin(store, name, pid, now, delay) {
-        Ok(Begin { status, wait }) => (status, Ok(wait)),
-        Err(error) => (Status::starting(pid, now), Err(error)),
-    };
+    let (mut status, begun) = begin(store, name, delay);
     let outcome = begun.and_then(|wait| {
         store.write_status(name, &status)?;
-        if !wait.is_zero() && wait::interrupted(signals, notifier, wait, status.restarts)? {
-            let kill = store.take_stop_request(name).is_some_and(|request| request.kill);
-            let (reason, code) = if kill { (Reason::Killed, 137) } else { (Reason::Stopped, 0) };
-            return Ok(Exit { at: Timestamp::now(), reason, code, detail: String::new() });
+        if let Some(exit) = wait_out(store, name, signals, notifier, wait, status.restarts)? {
+            return Ok(exit);
         }
         look_at_files(record)?;
         let console = Console::open(&store.console_log(name), mode, Lines::of(&record.spec.ready)?)?;

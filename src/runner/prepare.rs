@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::notify::Notifier;
-use super::{look_at_files, never_ran, not_even_begun, wait};
+use super::{begin, look_at_files, never_ran, not_even_begun, wait_out};
 use crate::error::{Kind, Result};
-use crate::lifecycle::{self, Begin};
-use crate::machine::{Exit, MachineName, Reason, Status};
+use crate::lifecycle;
+use crate::machine::{Exit, MachineName};
 use crate::signals::Signals;
 use crate::store::Store;
 
@@ -33,17 +31,11 @@ pub fn prepare(store: &Store, name: &MachineName, delay: &dyn Fn() -> Duration) 
         return not_even_begun(store, name, &notifier, &error).map(Some);
     }
     store.take_stop_request(name);
-    let (pid, now) = (std::process::id(), Timestamp::now());
-    let (mut status, begun) = match lifecycle::begin(store, name, pid, now, delay) {
-        Ok(Begin { status, wait }) => (status, Ok(wait)),
-        Err(error) => (Status::starting(pid, now), Err(error)),
-    };
+    let (mut status, begun) = begin(store, name, delay);
     let outcome = begun.and_then(|wait| {
         store.write_status(name, &status)?;
-        if !wait.is_zero() && wait::interrupted(&signals, &notifier, wait, status.restarts)? {
-            let kill = store.take_stop_request(name).is_some_and(|request| request.kill);
-            let (reason, code) = if kill { (Reason::Killed, 137) } else { (Reason::Stopped, 0) };
-            return Ok(Some(Exit { at: Timestamp::now(), reason, code, detail: String::new() }));
+        if let Some(exit) = wait_out(store, name, &signals, &notifier, wait, status.restarts)? {
+            return Ok(Some(exit));
         }
         look_at_files(&record)?;
         lifecycle::prepare(store, &record, &status, &lock).map(|()| None)
