@@ -15,8 +15,8 @@ use crate::image::rootfs;
 use crate::lifecycle::secrets;
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, Kernel, KernelKind, Limits, MachineName, MachineType,
-    Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy,
-    Sandbox, SecretRequest, ShareDriver, Spec,
+    Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy, Sandbox,
+    SecretRequest, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths;
@@ -142,14 +142,7 @@ impl Wanted {
     /// their names, and of the kernel only the path is true.
     pub(crate) fn sketch(self) -> Result<Spec> {
         let networks = self.networks.iter().map(NetworkRequest::attachment);
-        let volumes = self.volumes.iter().map(|request| {
-            let (volume, source) = match request.source.clone() {
-                MountSource::Path(path) => (None, path),
-                MountSource::Volume(name, below) => (Some(name), below),
-            };
-            let driver = request.driver.unwrap_or(ShareDriver::NineP);
-            Mount { volume, source, target: request.target.clone(), read_only: request.read_only, driver }
-        });
+        let volumes = self.volumes.iter().cloned().map(MountRequest::mount);
         let (networks, volumes) = (networks.collect(), volumes.collect());
         let kernel = Kernel::new(self.kernel.clone(), KernelKind::Elf);
         let arch = self.arch.or(Arch::host()).unwrap_or(Arch::X86_64);

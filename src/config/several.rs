@@ -8,8 +8,6 @@ use crate::machine::{Health, Limits};
 impl Settings {
     /// The limits that it asks for.
     pub fn limits(&self) -> Limits {
-        let list = |rates: &Option<Vec<_>>| rates.clone().unwrap_or_default();
-        let counts = |rates: &Option<Vec<_>>| rates.clone().unwrap_or_default();
         Limits {
             memory_max: self.memory_max,
             memory_swap_max: self.memory_swap_max,
@@ -18,10 +16,10 @@ impl Settings {
             cpuset_cpus: self.cpuset_cpus.clone(),
             io_weight: self.io_weight,
             tasks_max: self.tasks_max,
-            io_read_bandwidth_max: list(&self.io_read_bandwidth_max),
-            io_write_bandwidth_max: list(&self.io_write_bandwidth_max),
-            io_read_iops_max: counts(&self.io_read_iops_max),
-            io_write_iops_max: counts(&self.io_write_iops_max),
+            io_read_bandwidth_max: self.io_read_bandwidth_max.clone().unwrap_or_default(),
+            io_write_bandwidth_max: self.io_write_bandwidth_max.clone().unwrap_or_default(),
+            io_read_iops_max: self.io_read_iops_max.clone().unwrap_or_default(),
+            io_write_iops_max: self.io_write_iops_max.clone().unwrap_or_default(),
         }
     }
 

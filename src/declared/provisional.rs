@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::mark::written_for;
 use crate::config::MachineFile;
 use crate::machine::{
-    Accel, Arch, Bytes, Kernel, KernelKind, MachineId, MachineName, Machined, Manager, Mount, MountRequest,
-    MountSource, NetworkRequest, Platform, Record, RestartPolicy, SCHEMA, Secret, SecretRequest, ShareDriver, Spec,
+    Accel, Arch, Bytes, Kernel, KernelKind, MachineId, MachineName, Machined, Manager, MountRequest, NetworkRequest,
+    Platform, Record, RestartPolicy, SCHEMA, Secret, SecretRequest, Spec,
 };
 use crate::paths::{self, Paths};
 
@@ -75,7 +75,7 @@ fn spec(file: &MachineFile) -> Spec {
         ports: settings.ports.unwrap_or_default(),
         // Whether a bridge is kraft's own after all, only the host tells.
         networks: settings.networks.unwrap_or_default().iter().map(NetworkRequest::attachment).collect(),
-        volumes: settings.volumes.unwrap_or_default().into_iter().map(mount).collect(),
+        volumes: settings.volumes.unwrap_or_default().into_iter().map(MountRequest::mount).collect(),
         limits,
         secrets: settings.secrets.unwrap_or_default().into_iter().map(secret).collect(),
         on_calendar: settings.on_calendar.unwrap_or_default(),
@@ -94,13 +94,4 @@ fn milliseconds(time: Duration) -> u64 {
 fn secret(request: SecretRequest) -> Secret {
     let SecretRequest { name, source, encrypted, way } = request;
     Secret { name, source: source.unwrap_or_default(), encrypted, way }
-}
-
-fn mount(request: MountRequest) -> Mount {
-    let MountRequest { source, target, read_only, driver } = request;
-    let (volume, source) = match source {
-        MountSource::Path(path) => (None, path),
-        MountSource::Volume(name, below) => (Some(name), below),
-    };
-    Mount { volume, source, target, read_only, driver: driver.unwrap_or(ShareDriver::NineP) }
 }

@@ -76,6 +76,16 @@ impl FromStr for MountRequest {
 }
 
 impl MountRequest {
+    /// What is known before the host is asked: a named volume may have a driver of its own.
+    pub fn mount(self) -> Mount {
+        let Self { source, target, read_only, driver } = self;
+        let (volume, source) = match source {
+            MountSource::Path(path) => (None, path),
+            MountSource::Volume(name, below) => (Some(name), below),
+        };
+        Mount { volume, source, target, read_only, driver: driver.unwrap_or(ShareDriver::NineP) }
+    }
+
     /// A place in the guest, made plain.
     ///
     /// # Errors
