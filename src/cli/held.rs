@@ -1,6 +1,8 @@
 //! What is made for a machine before it is there: nobody takes it away meanwhile, and it goes again unless the machine
 //! comes to be.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use super::app::App;
 use crate::error::{Error, Kind, Result};
 use crate::lifecycle::shares;
@@ -40,6 +42,8 @@ pub(super) struct Volumes<'a> {
     app: &'a App,
     holds: Vec<Hold>,
     made: Vec<VolumeName>,
+    /// What is shared, each open.
+    opened: Vec<(String, OwnedFd)>,
 }
 
 impl<'a> Volumes<'a> {
@@ -47,14 +51,20 @@ impl<'a> Volumes<'a> {
     pub(super) fn hold(app: &'a App, spec: &Spec, missing: Missing) -> Result<Self> {
         shares::check(spec)?;
         let volumes = volume::Volumes::new(app.store.paths());
-        let mut held = Self { app, holds: Vec::new(), made: Vec::new() };
+        let mut held = Self { app, holds: Vec::new(), made: Vec::new(), opened: Vec::new() };
         for mount in &spec.volumes {
             if let Some(name) = &mount.volume {
                 held.hold_one(&volumes, name, mount)?;
             }
-            shares::open_source(&volumes, mount, missing)?;
+            held.opened.push((mount.what(), shares::open_source(&volumes, mount, missing)?));
         }
         Ok(held)
+    }
+
+    /// One that belongs to whom it does, whatever machine is given it.
+    pub(super) fn of_fixed_owners(&self) -> Option<&str> {
+        let fixed = self.opened.iter().find(|(_, directory)| !volume::maps_owners(directory.as_fd()));
+        fixed.map(|(what, _)| what.as_str())
     }
 
     fn hold_one(&mut self, volumes: &volume::Volumes, name: &VolumeName, mount: &Mount) -> Result<()> {

@@ -157,15 +157,12 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
             Cause::Unit { result, code: variable("EXIT_CODE"), status: variable("EXIT_STATUS"), oom: oom_kills() > 0 }
         }
     };
-    let verdict = match &cause {
-        Cause::Unit { status, .. } if status == CREDENTIALS => {
-            // systemd says only that something is wrong with them.
-            let why = lifecycle::secrets::check(&record.spec, record.manager).err();
-            let why = why.map_or_else(|| "systemd cannot load its secrets".to_owned(), |error| error.to_string());
+    let verdict = match without_secrets(record, &cause) {
+        Some(why) => {
             log::error!("{name}: {why}");
             lifecycle::never_began(&app.store, record, why).map(|()| Some(Verdict::Final))?
         }
-        cause => lifecycle::sweep(&app.store, record, cause)?,
+        None => lifecycle::sweep(&app.store, record, &cause)?,
     };
     if verdict != Some(Verdict::Final) {
         return Ok(ExitCode::SUCCESS);
@@ -179,6 +176,17 @@ fn sweep(app: &App, record: &Record) -> Result<ExitCode> {
         app.systemd().forbid_restart(name)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why systemd could not load the machine's secrets, if that is what kept it from starting. systemd says only that something
+/// is wrong with them; and not even that if the preparation, which is first, was not started for it.
+fn without_secrets(record: &Record, cause: &Cause) -> Option<String> {
+    let Cause::Unit { result, code, status, .. } = cause else { return None };
+    let why = || lifecycle::secrets::check(&record.spec, record.manager).err().map(|error| error.to_string());
+    if status == CREDENTIALS {
+        return Some(why().unwrap_or_else(|| "systemd cannot load its secrets".to_owned()));
+    }
+    if result == "exit-code" && code.is_empty() { why() } else { None }
 }
 
 /// The unit knows no count of restarts, no first start that failed, and no policy that was changed since it was made.

@@ -161,12 +161,11 @@ pub(crate) struct SpecArgs {
     machined: Machined,
 
     /// How far its unit confines it: a user and a view of its own (strict), root with few of root's rights (compatible),
-    /// or not at all (off)
+    /// or not at all (off). Strict, unless it has a volume on a file system that cannot map owners: then compatible
     #[arg(
-        long, value_name = "strict|compatible|off", default_value = "off", requires = "systemd",
-        add = complete::words(Sandbox::ALL)
+        long, value_name = "strict|compatible|off", requires = "systemd", add = complete::words(Sandbox::ALL)
     )]
-    sandbox: Sandbox,
+    sandbox: Option<Sandbox>,
 
     /// The slice to put the machine in, instead of kraft.slice
     #[arg(long, value_name = "SLICE", requires = "systemd")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::app::App;
 use super::held::{HeldParts, Volumes};
 use super::names;
+use super::output;
 use super::probe_args::milliseconds;
 use crate::error::{Error, Result};
 use crate::image;
@@ -19,7 +20,7 @@ use crate::machine::{
     SecretRequest, Spec,
 };
 use crate::network::{self, Networks};
-use crate::paths;
+use crate::paths::{self, Scope};
 use crate::store::{RootfsCache, Store};
 use crate::systemd;
 use crate::volume::Missing;
@@ -56,7 +57,8 @@ pub(crate) struct Wanted {
     /// `KEY=VALUE`, as for `--property`.
     pub(crate) properties: Vec<String>,
     pub(crate) slice: Option<String>,
-    pub(crate) sandbox: Sandbox,
+    /// As strict as its volumes allow if `None`.
+    pub(crate) sandbox: Option<Sandbox>,
     pub(crate) limits: Limits,
     pub(crate) secrets: Vec<SecretRequest>,
     /// systemd's calendar expressions.
@@ -102,7 +104,7 @@ impl Wanted {
             labels: BTreeMap::new(),
             properties: Vec::new(),
             slice: None,
-            sandbox: Sandbox::default(),
+            sandbox: None,
             limits: Limits::default(),
             secrets: Vec::new(),
             on_calendar: Vec::new(),
@@ -130,12 +132,12 @@ impl Wanted {
             systemd::check_slice(slice)?;
         }
         let record = kernel.record(paths::absolute(&self.kernel)?, self.dialect);
-        let missing = self.missing;
+        let (missing, sandbox) = (self.missing, self.sandbox);
         let volumes = super::held::mounts(app, self.volumes.clone())?;
         let secrets = super::secret_args::settle(app.scope, self.secrets.clone())?;
         let spec = Spec { networks, volumes, secrets, ..self.into_spec(kernel.arch, record)? };
         check(&spec)?;
-        Ok(Settled { spec, missing, rootfs: source })
+        Ok(Settled { spec, missing, sandbox, rootfs: source })
     }
 
     /// What is known of the machine without looking at the host, checked as far as that goes: volumes and networks are by
@@ -179,7 +181,7 @@ impl Wanted {
             auto_remove: self.auto_remove,
             properties: self.properties,
             slice: self.slice,
-            sandbox: self.sandbox,
+            sandbox: self.sandbox.unwrap_or_default(),
             labels: self.labels,
             ports: self.ports,
             networks: Vec::new(),
@@ -209,6 +211,7 @@ impl Wanted {
 pub(crate) struct Settled {
     pub(crate) spec: Spec,
     missing: Missing,
+    sandbox: Option<Sandbox>,
     rootfs: Option<rootfs::Source>,
 }
 
@@ -224,10 +227,25 @@ impl Settled {
         }))
     }
 
+    /// A strict machine has a user of its own. Where its volumes cannot be given to him, it has root's, as a machine does
+    /// not start to fail for what nobody asked for.
+    fn loosen(&mut self, volumes: &Volumes<'_>) {
+        if let Some(what) = volumes.of_fixed_owners() {
+            self.spec.sandbox = Sandbox::Compatible;
+            output::note(format_args!(
+                "{}: --sandbox {}, as the file system of {what} cannot map owners",
+                self.spec.name, self.spec.sandbox
+            ));
+        }
+    }
+
     /// Makes the volumes that are missing and the root file system.
     pub(crate) fn make(mut self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
         secrets::check(&self.spec, manager)?;
         let volumes = Volumes::hold(app, &self.spec, self.missing)?;
+        if self.sandbox.is_none() && manager == Manager::Systemd && app.scope == Scope::System {
+            self.loosen(&volumes);
+        }
         let rootfs = self.pack(app)?;
         Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, rootfs) })
     }

@@ -76,7 +76,7 @@ impl Wanted {
             labels: settings.labels.unwrap_or_default(),
             properties: settings.properties.unwrap_or_default(),
             slice: settings.slice,
-            sandbox: settings.sandbox.unwrap_or_default(),
+            sandbox: Some(settings.sandbox.unwrap_or_default()),
             limits,
             secrets: settings.secrets.unwrap_or_default(),
             on_calendar: settings.on_calendar.unwrap_or_default(),

@@ -68,7 +68,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_timeout_ms: Option<u64>,
     /// How far its unit confines it, for the systemd manager.
-    #[serde(default, skip_serializing_if = "Sandbox::is_default")]
+    #[serde(default = "Sandbox::unsaid")]
     pub sandbox: Sandbox,
     /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -373,19 +373,19 @@ words! {
     #[derive(Default)]
     Sandbox, "sandbox profile" {
         /// A user of its own, no capabilities, nothing of the host's but what the machine has.
+        #[default]
         Strict = "strict",
         /// Root's user with few of root's rights, and the host's files in view.
         Compatible = "compatible",
         /// Whatever the manager's user may do.
-        #[default]
         Off = "off",
     }
 }
 
 impl Sandbox {
-    /// It is what a machine has that was asked for none.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
+    /// What a machine has whose record says nothing: it was made when there was none.
+    fn unsaid() -> Self {
+        Self::Off
     }
 }
 

@@ -169,7 +169,8 @@ mod tests {
         let at = |line: &str| lines.iter().position(|other| *other == line).unwrap_or_else(|| panic!("{line}"));
         assert!(at("[Unit]") < at("After=kraft-%i.service") && at("After=kraft-%i.service") < at("[Service]"));
         assert!(
-            at("ExecStartPre=+:/usr/bin/kraft runner --declared web-1") < at("ExecStart=:/usr/bin/kraft runner web-1")
+            at("ExecStartPre=+:/usr/bin/kraft runner --declared web-1")
+                < at("ExecStart=:/usr/bin/kraft --system runner web-1")
         );
         at("RequiresMountsFor=/s /kernel \"/srv/a b\"");
         at("SourcePath=/etc/web-1.toml");

@@ -332,7 +332,7 @@ mod tests {
         let (anchor, service) = made(&record(&[]), "/opt/$x/kraft", &paths(false));
         assert_eq!((anchor.name.as_str(), service.name.as_str()), ("kraft-web\\x2d1.slice", "kraft-web-1.service"));
         assert_eq!(value(&anchor, "PropagatesStopTo"), Some(&vec!["kraft-web-1.service".to_owned()].into()));
-        let argv = vec!["/opt/$$x/kraft".to_owned(), "runner".to_owned(), "web-1".to_owned()];
+        let argv = ["/opt/$$x/kraft", "--system", "runner", "web-1"].map(str::to_owned).to_vec();
         let command = vec![("/opt/$x/kraft".to_owned(), argv, false)];
         assert_eq!(value(&service, "ExecStart"), Some(&command.into()));
         assert_eq!(value(&service, "Description"), Some(&"web-1 (unikernel, web.elf)".to_owned().into()));

@@ -46,6 +46,15 @@ pub fn detached(directory: BorrowedFd<'_>, read_only: bool, user: Option<(u32, u
     Ok(mount)
 }
 
+/// Whether a machine's user can be given the files of this directory as his own. Only root can tell.
+pub fn maps_owners(directory: BorrowedFd<'_>) -> bool {
+    let mapped = || {
+        let (mount, namespace) = (open_tree(directory)?, user_namespace(&trade(0, 1), &trade(0, 1))?);
+        HOW_DEEP.iter().map(|&deep| set(&mount, 0, Some(&namespace), deep)).find(Result::is_ok).transpose()
+    };
+    matches!(mapped(), Ok(Some(())))
+}
+
 fn open_tree(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     let deep = (libc::AT_RECURSIVE | libc::AT_EMPTY_PATH).unsigned_abs();

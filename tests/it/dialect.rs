@@ -17,9 +17,9 @@ fn line(lab: &Lab, short: &str) -> String {
     let lines = lab.until_console(short, "net: up");
     let line =
         lines.iter().find(|line| line.contains("net: ") && !line.contains("net: up")).cloned().unwrap_or_default();
-    let begin =
-        line.find("net-unikraft").map_or(0, |at| line[at..].find(' ').map_or(line.len(), |space| at + space + 1));
-    line[begin..].trim_end().to_owned()
+    // The kernel's own name, by whatever path it was given to the VMM.
+    let words = line.split_once("net: ").and_then(|(_, line)| line.split_once(' ')).map(|(_, words)| words);
+    words.unwrap_or_default().trim_end().to_owned()
 }
 
 fn unikraft_is_told_of_everything(keeper: Keeper) {

@@ -30,13 +30,14 @@ fn exposure(lab: &Lab, short: &str) -> f64 {
 
 #[test]
 fn a_strict_unit_is_safe_by_systemd_s_own_measure() {
-    let lab = Lab::new("exposure");
+    let lab = Lab::new("exposure").with_store();
     let name = lab.name("n");
     lab.kraft(["net", "create", &name]).ok();
-    start(&lab, "web", STRICT);
+    // It is what a machine has that is asked for nothing.
+    start(&lab, "web", &[]);
     let score = exposure(&lab, "web");
     assert!(score <= 1.0, "{score}");
-    start(&lab, "loose", &[]);
+    start(&lab, "loose", &["--sandbox", "off"]);
     assert!(exposure(&lab, "loose") > 5.0);
     // It is the machine's own user that runs it, with nothing of root's.
     let pid = lab.property("web", "MainPID");
@@ -69,6 +70,23 @@ fn a_confined_machine_survives_what_others_do_to_systemd() {
     let pid = lab.property("web", "MainPID");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(!status.contains("Uid:\t0"), "{status}");
+}
+
+/// The root file system of the lab is an overlay.
+#[test]
+fn a_volume_whose_owners_are_fixed_loosens_the_default_alone() {
+    let lab = Lab::new("fixedowners");
+    let volume = format!("{}:/data", lab.name("v"));
+    let said = lab.start_guest("net", "web", true, &["-v", &volume, "--dialect", "linux"], &[]);
+    let note = format!("{}: --sandbox compatible, as the file system of {}", lab.name("web"), lab.name("v"));
+    assert!(said.err.contains(&note), "{}", said.err);
+    assert_eq!(lab.inspect("web")["record"]["spec"]["sandbox"], "compatible");
+    lab.kraft(["rm", "--force", &lab.name("web")]).ok();
+    let asked = [STRICT, &["-v", &volume, "--dialect", "linux"]].concat();
+    lab.start_guest("net", "asked", true, &asked, &[]).ok();
+    assert_eq!(lab.inspect("asked")["record"]["spec"]["sandbox"], "strict");
+    lab.kraft(["rm", "--force", &lab.name("asked")]).ok();
+    lab.kraft(["volume", "rm", &lab.name("v")]).ok();
 }
 
 #[test]

@@ -36,7 +36,9 @@ fn a_qemu_that_does_not_work() {
         // A failed `run -d` leaves nothing, so there is no need to look into a log that is gone.
         assert_nothing_left(&lab, program);
         let property = format!("Environment=PATH={path}:/usr/bin:/bin");
-        let error = run(&lab, true, &["--property", &property], &guest("tiny")).fails(code);
+        // Strict, it sees no program in a temporary directory.
+        let options = ["--sandbox", "compatible", "--property", &property];
+        let error = run(&lab, true, &options, &guest("tiny")).fails(code);
         assert!(error.contains(wanted) && error.contains(&lab.name("m")), "{error}");
         assert_nothing_left(&lab, program);
     }
