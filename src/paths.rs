@@ -324,9 +324,6 @@ pub const SOCKETS: &str = "/proc/self/net";
 /// What the kernel knows of every process.
 pub const PROCESSES: &str = "/proc";
 
-/// How many files a process may open at most.
-pub const MOST_FILES: &str = "/proc/sys/fs/nr_open";
-
 /// The control groups that this process is in.
 pub const OWN_CGROUPS: &str = "/proc/self/cgroup";
 

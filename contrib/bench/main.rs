@@ -48,7 +48,8 @@ fn main() {
 
 /// Whose start is measured.
 enum Who {
-    Kraft,
+    /// With this profile.
+    Kraft(&'static str),
     SystemdRun,
 }
 
@@ -67,34 +68,41 @@ impl Bench {
     /// From the command line to the moment the guest runs.
     fn run(&self) {
         let mut number = 0;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        // Alternating, and each behind the other's clean-up as often as behind its own, so that whatever else the machine
+        let (mut ours, mut confined, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        // The VMM of systemd-run is confined by nothing, so it is compared with a machine that is not, either. Alternating, and each behind the other's clean-up as often as behind its own, so that whatever else the machine
         // does hits both; the first ones find cold caches and do not count.
         for round in 0..WARM_UP + 2 * RUNS {
-            let order = if round % 2 == 0 { [Who::Kraft, Who::SystemdRun] } else { [Who::SystemdRun, Who::Kraft] };
+            let mut order = [Who::Kraft("off"), Who::SystemdRun, Who::Kraft("strict")];
+            order.rotate_left(round % 3);
             for who in order {
                 number += 1;
                 settle();
                 match who {
-                    Who::Kraft => {
+                    Who::Kraft(sandbox) => {
                         let name = format!("bench-{number}");
-                        ours.push(timed(|| {
-                            call(&self.kraft, &["run", "--systemd", "-d", "--name", &name, &self.guest])
-                        }));
+                        let args = ["run", "--systemd", "-d", "--sandbox", sandbox, "--name", &name, &self.guest];
+                        let taken = timed(|| call(&self.kraft, &args));
+                        if sandbox == "off" {
+                            ours.push(taken)
+                        } else {
+                            confined.push(taken)
+                        }
                         call(&self.kraft, &["rm", "--force", &name]);
                     }
                     Who::SystemdRun => theirs.push(self.systemd_run(number)),
                 }
             }
         }
-        let (ours, theirs) = (ours.split_off(WARM_UP), theirs.split_off(WARM_UP));
+        let [ours, confined, theirs] = [ours, confined, theirs].map(|mut all| all.split_off(WARM_UP));
         figure(
-            "kraft run --systemd -d, fastest",
+            "kraft run --sandbox off, fastest",
             least(&ours),
             "ms",
             &format!("systemd-run: {:.2} ms", least(&theirs)),
         );
-        compare("kraft run --systemd -d", middle(ours), "ms", "systemd-run of the same VMM", middle(theirs));
+        let systemd_run = middle(theirs);
+        compare("kraft run --sandbox off", middle(ours), "ms", "systemd-run of the same VMM", systemd_run);
+        compare("kraft run, strict", middle(confined), "ms", "systemd-run, unconfined", systemd_run);
     }
 
     /// The yardstick: the same QEMU by systemd-run, with its monitor connected to our socket, until it says that its

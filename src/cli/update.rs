@@ -11,7 +11,9 @@ use super::limit_args::LimitArgs;
 use super::spec_args::{POLICIES, labels};
 use super::{Outcome, complete, enable, output};
 use crate::error::Error;
-use crate::machine::{Bytes, Changes, Progress, RestartPolicy, Sandbox, parse_duration};
+use crate::lifecycle::shares;
+use crate::machine::{Bytes, Changes, Progress, RestartPolicy, Sandbox, Spec, parse_duration};
+use crate::paths::Scope;
 use crate::systemd;
 
 /// Change settings of machines
@@ -72,6 +74,12 @@ pub(crate) fn update(app: &App, args: &UpdateArgs) -> Outcome {
     each(app, &args.targets, |service, name| {
         let _claim = app.claim(name)?;
         enable::check_ours(app, name)?;
+        if let Some(sandbox) = changes.sandbox
+            && app.scope == Scope::System
+        {
+            let record = app.store.read(name)?;
+            shares::check_confined(&Spec { sandbox, ..record.spec })?;
+        }
         let later: Vec<String> = service
             .update(name, &changes)?
             .into_iter()

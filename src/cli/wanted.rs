@@ -13,11 +13,11 @@ use super::probe_args::milliseconds;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::image::rootfs;
-use crate::lifecycle::secrets;
+use crate::lifecycle::{secrets, shares};
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, Kernel, KernelKind, Limits, MachineName, MachineType,
     Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy, Sandbox,
-    SecretRequest, Spec,
+    SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths::{self, Scope};
@@ -227,24 +227,28 @@ impl Settled {
         }))
     }
 
-    /// A strict machine has a user of its own. Where its volumes cannot be given to him, it has root's, as a machine does
-    /// not start to fail for what nobody asked for.
+    /// A strict machine has a user and a view of its own. Where its volumes cannot be given to him it has root's, as a
+    /// machine is not to fail for what nobody asked for.
     fn loosen(&mut self, volumes: &Volumes<'_>) {
-        if let Some(what) = volumes.of_fixed_owners() {
-            self.spec.sandbox = Sandbox::Compatible;
-            output::note(format_args!(
-                "{}: --sandbox {}, as the file system of {what} cannot map owners",
-                self.spec.name, self.spec.sandbox
-            ));
-        }
+        let served = self.spec.volumes.iter().find(|mount| mount.driver == ShareDriver::Virtiofs);
+        let why = match (served, volumes.of_fixed_owners()) {
+            (Some(mount), _) => format!("virtiofsd has to see {}", mount.what()),
+            (None, Some(what)) => format!("the file system of {what} cannot map owners"),
+            (None, None) => return,
+        };
+        self.spec.sandbox = Sandbox::Compatible;
+        output::note(format_args!("{}: --sandbox {}, as {why}", self.spec.name, self.spec.sandbox));
     }
 
     /// Makes the volumes that are missing and the root file system.
     pub(crate) fn make(mut self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
         secrets::check(&self.spec, manager)?;
         let volumes = Volumes::hold(app, &self.spec, self.missing)?;
-        if self.sandbox.is_none() && manager == Manager::Systemd && app.scope == Scope::System {
-            self.loosen(&volumes);
+        if manager == Manager::Systemd && app.scope == Scope::System {
+            if self.sandbox.is_none() {
+                self.loosen(&volumes);
+            }
+            shares::check_confined(&self.spec)?;
         }
         let rootfs = self.pack(app)?;
         Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, rootfs) })

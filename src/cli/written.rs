@@ -51,6 +51,7 @@ impl Wanted {
     pub(crate) fn of_file(file: &MachineFile) -> Result<Self> {
         let settings = file.settings.clone();
         let (limits, health) = (settings.limits(), settings.health());
+        let profile = settings.sandbox.unwrap_or(settings.usual_profile());
         let usual = Self::new(settings.kernel.unwrap_or_default());
         Ok(Self {
             name: Some(file.name.clone()),
@@ -76,7 +77,7 @@ impl Wanted {
             labels: settings.labels.unwrap_or_default(),
             properties: settings.properties.unwrap_or_default(),
             slice: settings.slice,
-            sandbox: Some(settings.sandbox.unwrap_or_default()),
+            sandbox: Some(profile),
             limits,
             secrets: settings.secrets.unwrap_or_default(),
             on_calendar: settings.on_calendar.unwrap_or_default(),
@@ -95,7 +96,7 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
     fn some<T: Default + PartialEq>(value: T) -> Option<T> {
         (value != T::default()).then_some(value)
     }
-    Settings {
+    let mut settings = Settings {
         kernel: Some(spec.kernel.path.clone()),
         kernel_args: some(spec.kernel_args.clone()),
         args: some(spec.app_args.clone()),
@@ -115,7 +116,6 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         machine_type: spec.machine_type,
         dialect: spec.kernel.dialect.filter(|_| was_asked(&spec.kernel)),
         slice: spec.slice.clone(),
-        sandbox: some(spec.sandbox),
         properties: some(spec.properties.clone()),
         env: some(spec.env.clone()),
         labels: some(spec.labels.clone()),
@@ -126,9 +126,9 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         ready: some(spec.ready.clone()),
         ready_timeout: spec.ready_timeout_ms.map(Duration::from_millis),
         ..Settings::default()
-    }
-    .with_limits(&spec.limits)
-    .with_health(spec.health.as_ref())
+    };
+    settings.sandbox = Some(spec.sandbox).filter(|profile| *profile != settings.usual_profile());
+    settings.with_limits(&spec.limits).with_health(spec.health.as_ref())
 }
 
 fn secret_of(Secret { name, source, encrypted, way }: Secret) -> SecretRequest {

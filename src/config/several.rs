@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use super::Settings;
-use crate::machine::{Health, Limits};
+use crate::machine::{Health, Limits, MountRequest, Sandbox, ShareDriver};
 
 impl Settings {
+    /// How far it is confined if it does not say: what virtiofsd serves it has to see.
+    pub fn usual_profile(&self) -> Sandbox {
+        let served = |mount: &MountRequest| mount.driver == Some(ShareDriver::Virtiofs);
+        if self.volumes.iter().flatten().any(served) { Sandbox::Compatible } else { Sandbox::default() }
+    }
+
     /// The limits that it asks for.
     pub fn limits(&self) -> Limits {
         Limits {

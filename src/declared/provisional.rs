@@ -48,6 +48,7 @@ pub fn id_of(name: &MachineName, paths: &Paths) -> MachineId {
 fn spec(file: &MachineFile) -> Spec {
     let settings = file.settings.clone();
     let (limits, health) = (settings.limits(), settings.health());
+    let profile = settings.sandbox.unwrap_or(settings.usual_profile());
     let kernel = Kernel::new(settings.kernel.unwrap_or_default(), KernelKind::Elf);
     Spec {
         name: file.name.clone(),
@@ -69,7 +70,7 @@ fn spec(file: &MachineFile) -> Spec {
         auto_remove: settings.rm.unwrap_or(false),
         properties: settings.properties.unwrap_or_default(),
         slice: settings.slice,
-        sandbox: settings.sandbox.unwrap_or_default(),
+        sandbox: profile,
         labels: settings.labels.unwrap_or_default(),
         env: settings.env.unwrap_or_default(),
         ports: settings.ports.unwrap_or_default(),

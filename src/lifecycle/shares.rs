@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::error::Result;
-use crate::machine::{Mount, ShareDriver, Spec};
+use crate::error::{Error, Result};
+use crate::machine::{Mount, Sandbox, ShareDriver, Spec};
 use crate::platform::{Share, ShareBackend};
 use crate::store::Store;
 use crate::volume::virtiofsd::{self, Virtiofsd};
@@ -30,6 +30,22 @@ pub fn open_source(volumes: &Volumes, mount: &Mount, missing: Missing) -> Result
 pub fn check(spec: &Spec) -> Result<()> {
     let by_program = |mount: &&Mount| mount.driver == ShareDriver::Virtiofs;
     spec.volumes.iter().filter(by_program).try_for_each(|mount| virtiofsd::check(mount).map(drop))
+}
+
+/// Checks that a machine of the system's can have its volumes within its sandbox.
+///
+/// # Errors
+/// Names the volume that virtiofsd would serve: it takes a directory by its path, and a strict machine sees none of the
+/// host's but what it is handed.
+pub fn check_confined(spec: &Spec) -> Result<()> {
+    let served = spec.volumes.iter().find(|mount| mount.driver == ShareDriver::Virtiofs);
+    match served {
+        Some(mount) if spec.sandbox == Sandbox::Strict => {
+            let hint = "`--sandbox compatible` lets virtiofsd see the host's files, or leave out the option virtiofs";
+            Err(Error::new(format!("cannot share {} by virtiofs in a strict sandbox", mount.what())).with_hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// All of a machine's directories.

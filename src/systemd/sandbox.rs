@@ -121,8 +121,10 @@ pub(super) fn confine(unit: &mut Definition, record: &Record, executable: &Path,
         Sandbox::Strict => strict(unit, record, executable, paths),
         Sandbox::Compatible => {
             let low = Network::of(record) == Network::Own { low: true };
-            let more = if low { " CAP_NET_BIND_SERVICE" } else { "" };
-            unit.optional("CapabilityBoundingSet", format!("{KEPT}{more}"));
+            let port = if low { " CAP_NET_BIND_SERVICE" } else { "" };
+            // virtiofsd takes from its own bounding set what it does not need.
+            let served = if is_served(record) { " CAP_SETPCAP" } else { "" };
+            unit.optional("CapabilityBoundingSet", format!("{KEPT}{port}{served}"));
             unit.optional("PrivateNetwork", if Network::of(record) == Network::Handed { "yes" } else { "no" });
             devices(unit, record);
             Ok(())
@@ -131,12 +133,13 @@ pub(super) fn confine(unit: &mut Definition, record: &Record, executable: &Path,
     }
 }
 
+/// Whether virtiofsd serves one of its volumes.
+fn is_served(record: &Record) -> bool {
+    record.spec.volumes.iter().any(|mount| mount.driver == ShareDriver::Virtiofs)
+}
+
 fn strict(unit: &mut Definition, record: &Record, executable: &Path, paths: &Paths) -> Result<()> {
     let name = &record.spec.name;
-    if record.spec.volumes.iter().any(|mount| mount.driver == ShareDriver::Virtiofs) {
-        // virtiofsd holds every file that its guest knows, and cannot see here how many that may be.
-        unit.optional("LimitNOFILE", "65536");
-    }
     unit.required("DynamicUser", "yes");
     unit.required("User", format!("kraft-{}", record.id.short()));
     match Network::of(record) {

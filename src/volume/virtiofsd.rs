@@ -62,10 +62,6 @@ pub fn start(store: &Store, spec: &Spec, mount: &Mount, root: OwnedFd) -> Result
     command.current_dir(Path::new(paths::OWN_FDS).join(root.as_raw_fd().to_string())).arg("--shared-dir=.");
     command.args(["--cache=never", "--log-level=warn", "--announce-submounts"]);
     command.arg(if rustix::process::geteuid().is_root() { "--sandbox=chroot" } else { "--sandbox=none" });
-    if !Path::new(paths::MOST_FILES).exists() {
-        // A confined runner sees no more of /proc than processes. Its unit has set how many files it may open.
-        command.arg("--rlimit-nofile=0");
-    }
     if mount.read_only {
         command.arg("--readonly");
     }

@@ -146,7 +146,7 @@ fn what_is_to_stay_down_stays_down(keeper: Keeper) {
     // It was asked to go, and did.
     assert!(lab.kraft(["logs", &lab.name("web")]).ok().contains("net: power button"));
     lab.kraft(["start", &lab.name("web")]).ok();
-    assert_eq!(lab.events("web", "start").len(), 2);
+    lab.until_event("web", "start", 2);
 }
 
 fn a_guest_that_stands_still_is_not_tried(keeper: Keeper) {

@@ -301,6 +301,17 @@ fn a_dead_virtiofsd_ends_the_machine(keeper: Keeper) {
     assert_eq!(lab.kraft(["wait", &lab.name("web")]).code, 134);
     assert_eq!(lab.state_of("web"), "errored");
 
+    if keeper.has_units() {
+        // It sees the host's files, which a strict machine does not.
+        assert_eq!(lab.inspect("web")["record"]["spec"]["sandbox"], "compatible");
+        let why = "by virtiofs in a strict sandbox";
+        let error = lab.kraft(["update", "--sandbox", "strict", &lab.name("web")]).fails(125);
+        assert!(error.contains(why), "{error}");
+        let asked = ["--sandbox", "strict", "--dialect", "linux", "-v", &at];
+        let error = lab.start_tiny("asked", true, &asked, &[]).fails(125);
+        assert!(error.contains(why), "{error}");
+    }
+
     // A runner that is killed takes them with it, too; and a stop is no failure.
     lab.kraft(["start", &lab.name("web")]).ok();
     lab.until_console(linux.short, "guest: ready");

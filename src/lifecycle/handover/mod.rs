@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::attach::{self, Attached};
 use super::{notes, secrets, shares};
 use crate::error::{Context as _, Error, Result};
-use crate::machine::{Accel, IpConfig, Mac, Manager, Phase, Port, Record, Sandbox, Status};
+use crate::machine::{Accel, IpConfig, Mac, Manager, Phase, Port, Record, Sandbox, ShareDriver, Status};
 use crate::paths::{self, Scope};
 use crate::platform::qemu::kvm::{self, Kvm};
 use crate::platform::{Files, Nic, NicBackend};
@@ -115,6 +115,7 @@ pub fn enter_host() -> Result<()> {
 /// # Errors
 /// Names what could not be had.
 pub fn prepare(store: &Store, record: &Record, status: &Status, lock: &RunnerLock) -> Result<()> {
+    shares::check_confined(&record.spec)?;
     let prepared = attach::prepare(store, record)?;
     hand_over(store, record, status, lock, prepared).inspect_err(|_| {
         for error in attach::detach(store, record) {
@@ -152,6 +153,11 @@ fn hand_over(
     }
     for (index, (directory, mount)) in prepared.directories.iter().zip(&spec.volumes).enumerate() {
         let what = mount.what();
+        if mount.driver == ShareDriver::Virtiofs {
+            // virtiofsd has to find it by a path, which a mount that nobody else sees has none of.
+            fdstore::put(&format!("directory{index}"), directory.as_fd())?;
+            continue;
+        }
         let directory = detached(directory.as_fd(), mount.read_only, owner.map(|owner| (owner.uid, owner.gid)), &what)?;
         fdstore::put(&format!("directory{index}"), directory.as_fd())?;
     }
