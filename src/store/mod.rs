@@ -22,6 +22,7 @@
 //! either all of a machine or nothing. Every other file is replaced whole. Changes to a record, starts and removals
 //! happen under a [`Claim`], an flock on the machine's directory.
 
+mod blobs;
 mod ceded;
 mod claim;
 mod file;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub use blobs::{Begun, Blobs, BlobsAlone, Named, NewBlob, Removed, Target};
 pub use ceded::Owner;
 pub use claim::Claim;
 pub use file::replace as replace_file;
