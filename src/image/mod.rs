@@ -1,5 +1,6 @@
 //! The files that a guest is made of, and what can be told by looking at them: [kernels](kernel), those of
-//! [Unikraft](unikraft) in particular, [RAM disks](initrd), and the [root file systems](rootfs) that are made into such.
+//! [Unikraft](unikraft) in particular, [RAM disks](initrd), the [root file systems](rootfs) that are made into such, and
+//! the [images](oci) in which they are passed around.
 
 pub mod cpio;
 pub mod directory;
@@ -7,6 +8,7 @@ mod elf;
 pub mod extend;
 pub mod initrd;
 pub mod kernel;
+pub mod oci;
 pub mod rootfs;
 pub mod tarball;
 pub mod tree;

@@ -19,7 +19,7 @@ use super::tarball::{Tarball, is_tar_header};
 use super::tree::{HardLinks, Packing, Tree, pack};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Compression, Digest, KernelKind};
-use crate::store::{NewRootfs, RootfsCache, Store};
+use crate::store::{Made, NewRootfs, RootfsCache, Store};
 
 /// Enough to see a tar archive's first header.
 const HEAD: u64 = 512;
@@ -103,7 +103,11 @@ impl Wanted<'_> {
     }
 }
 
-fn parse_epoch(text: &str) -> Result<i64> {
+/// Reads `SOURCE_DATE_EPOCH`.
+///
+/// # Errors
+/// When it is no number, or one before 1970.
+pub fn parse_epoch(text: &str) -> Result<i64> {
     let seconds = text.parse().ok().filter(|seconds| *seconds >= 0);
     seconds.ok_or_else(|| {
         let why = "it is a number of seconds since 1970";
@@ -158,7 +162,7 @@ impl Files {
         fingerprint: Option<Digest>,
         tree: impl FnOnce() -> Result<T>,
     ) -> Result<Digest> {
-        if let Some(digest) = fingerprint.and_then(|fingerprint| cache.find(fingerprint)) {
+        if let Some(digest) = fingerprint.and_then(|fingerprint| cache.find(Made::Archive, fingerprint)) {
             log::debug!("{} is as it was: its archive is {digest}", self.path.display());
             return Ok(digest);
         }
@@ -166,7 +170,7 @@ impl Files {
         let new = pack(
             &tree,
             self.packing,
-            BufWriter::with_capacity(BUFFER, Encoder::new(cache.begin()?, self.compression)?),
+            BufWriter::with_capacity(BUFFER, Encoder::new(cache.begin(Made::Archive)?, self.compression)?),
         )?;
         let encoder = new.into_inner().map_err(|e| e.into_error()).context("cannot write the archive")?;
         let digest = encoder.finish().context("cannot write the archive")?.keep(fingerprint)?;
@@ -283,7 +287,7 @@ fn unpacked(file: &File, compression: Compression, cache: &RootfsCache) -> Resul
     }
 }
 
-fn decoder<'a>(file: impl Read + 'a, compression: Compression) -> std::io::Result<Box<dyn Read + 'a>> {
+pub(super) fn decoder<'a>(file: impl Read + 'a, compression: Compression) -> std::io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(MultiGzDecoder::new(file)),

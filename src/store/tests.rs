@@ -4,13 +4,13 @@ use super::*;
 use crate::machine::{Reason, RestartPolicy, Spec, Status, StopMode};
 use crate::paths::Scope;
 
-pub(super) struct Scratch {
-    pub(super) store: Store,
+pub(crate) struct Scratch {
+    pub(crate) store: Store,
     root: PathBuf,
 }
 
 impl Scratch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = std::env::temp_dir().join(format!("kraft-store-{}", MachineId::from_bytes(random().unwrap())));
         let paths =
             Paths { scope: Scope::User, state: root.join("state"), runtime: root.join("run"), overridden: true };

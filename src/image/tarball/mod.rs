@@ -5,6 +5,7 @@
 //! file that comes twice, a link to what is not there. A directory may come twice and is what was said last; one that is
 //! only implied belongs to root.
 
+mod layers;
 mod reader;
 mod sparse;
 
@@ -21,6 +22,7 @@ use crate::error::{Context as _, Error, Result};
 use reader::{Raw, Reader};
 use sparse::{Holey, Piece, Stored};
 
+pub use layers::{Layers, Limits};
 pub(super) use reader::is_header as is_tar_header;
 
 /// An archive whose headers were read.
@@ -226,8 +228,8 @@ struct Here<'a> {
     size: u64,
 }
 
-impl Content for Here<'_> {
-    fn data(&self) -> Result<Box<dyn Read + '_>> {
+impl<'a> Here<'a> {
+    fn into_data(self) -> Result<Box<dyn Read + 'a>> {
         let (file, size) = (self.file, self.size);
         match self.body {
             Body::At(at) => Ok(Box::new(Stored { file, at: *at, left: size })),
@@ -237,6 +239,12 @@ impl Content for Here<'_> {
             }
             Body::None | Body::Target(_) => Err(Error::new("it has no data")),
         }
+    }
+}
+
+impl Content for Here<'_> {
+    fn data(&self) -> Result<Box<dyn Read + '_>> {
+        Here { ..*self }.into_data()
     }
 
     fn target(&self) -> Result<Vec<u8>> {
@@ -248,4 +256,4 @@ impl Content for Here<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,7 +10,7 @@ use crate::image::tree::tests::{Unpacked, unpack};
 use crate::image::tree::{HardLinks, Packing, pack};
 
 /// A member's header, with a checksum.
-fn header(kind: EntryType, path: &[u8], link: &[u8], size: u64) -> Header {
+pub(super) fn header(kind: EntryType, path: &[u8], link: &[u8], size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..path.len()].copy_from_slice(path);
     header.as_old_mut().linkname[..link.len()].copy_from_slice(link);
@@ -24,10 +24,10 @@ fn header(kind: EntryType, path: &[u8], link: &[u8], size: u64) -> Header {
     header
 }
 
-type Part<'a> = (EntryType, &'a [u8], &'a [u8], &'a [u8]);
+pub(in crate::image) type Part<'a> = (EntryType, &'a [u8], &'a [u8], &'a [u8]);
 
 /// Members of a kind, with a path, a link's target, and data.
-fn archive(members: &[Part<'_>]) -> Vec<u8> {
+pub(in crate::image) fn archive(members: &[Part<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (kind, path, link, data) in members {
         bytes.extend(header(*kind, path, link, data.len() as u64).as_bytes());
@@ -38,7 +38,7 @@ fn archive(members: &[Part<'_>]) -> Vec<u8> {
     bytes
 }
 
-fn file_of(bytes: &[u8]) -> File {
+pub(in crate::image) fn file_of(bytes: &[u8]) -> File {
     let fd = rustix::fs::memfd_create("archive", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let mut file = File::from(fd);
     file.write_all(bytes).unwrap();

@@ -1,0 +1,413 @@
+//! What is in an image: the kernel and the root file system, and what its makers say is to be run with them.
+//!
+//! Which layout it has is told by what it says and by what it has, in this order: urunc's keys, the annotations of
+//! Unikraft's layers, urunc's file, Unikraft's files. An image of none of these has files alone, as
+//! containers have.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{BufWriter, Read, Write as _};
+
+use sha2::{Digest as _, Sha256};
+
+use super::choose::{self, Variant};
+use super::documents::{self, Config, Configuration, Document, Manifest, Open};
+use super::layer;
+use super::urunc::{self, Urunc};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::image::tarball::{Layers, Limits};
+use crate::image::tree::{HardLinks, Packing, pack};
+use crate::machine::Digest;
+use crate::store::{Blobs, Made, RootfsCache};
+
+/// Where upstream has its files.
+pub const KERNEL: &str = "/unikraft/bin/kernel";
+/// The same for the RAM disk.
+pub const INITRD: &str = "/unikraft/bin/initrd";
+/// The annotation of a layer with a kernel.
+pub const KERNEL_ANNOTATION: &str = "org.unikraft.kernel.image";
+/// The annotation of a layer with a RAM disk.
+pub const INITRD_ANNOTATION: &str = "org.unikraft.kernel.initrd";
+/// The annotation that says the version of what a kernel is built with.
+pub const VERSION_ANNOTATION: &str = "org.unikraft.kernel.version";
+
+/// The most layers that an image may have.
+const LAYERS: usize = 256;
+/// The largest kernel.
+const KERNEL_LIMIT: u64 = 1 << 30;
+/// Part of every fingerprint: counted up when the same image becomes something else.
+const FORM: u8 = 1;
+
+/// Which layout an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// That of upstream's `kraft`.
+    Unikraft,
+    /// That of `urunc`.
+    Urunc,
+    /// None that has a kernel.
+    Files,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unikraft => "unikraft",
+            Self::Urunc => "urunc",
+            Self::Files => "files",
+        })
+    }
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Which it is, and what it is for.
+    pub variant: Variant,
+    /// What its command begins with, whatever is asked for.
+    pub entrypoint: Vec<String>,
+    /// The rest of its command, which is left out when another is asked for.
+    pub command: Vec<String>,
+    /// The guest's environment.
+    pub env: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// The working directory.
+    pub directory: Option<String>,
+    /// The version of what the kernel is built with.
+    pub version: Option<String>,
+    /// The sum of its layers, as they are kept.
+    pub size: u64,
+}
+
+/// What is in an image, unpacked.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// What it says.
+    pub says: Description,
+    /// How it is laid out.
+    pub layout: Layout,
+    /// How that is known, for people.
+    pub why: String,
+    /// The kernel, in the cache.
+    pub kernel: Option<Digest>,
+    /// The root file system, in the cache: a RAM disk.
+    pub rootfs: Option<Digest>,
+    /// What the root file system is, for people.
+    pub rootfs_is: &'static str,
+}
+
+/// Where things are in an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Plan {
+    layout: Layout,
+    why: String,
+    kernel: Option<String>,
+    rootfs: Rootfs,
+    cmdline: Option<String>,
+    version: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rootfs {
+    None,
+    /// A RAM disk, which is there.
+    File(String),
+    /// A RAM disk, if it is there.
+    Perhaps(String),
+    /// All files of the image but those that start it.
+    All,
+}
+
+/// What images are read from.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// Opens a blob.
+    pub open: &'a Open<'a>,
+    /// Takes what is unpacked.
+    pub cache: &'a RootfsCache,
+    /// What an image may have.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("cache", self.cache).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Reads an image of the store and unpacks what is to be run, unless that is in the cache.
+///
+/// # Errors
+/// As [`Source::read`].
+pub fn read(blobs: &Blobs, cache: &RootfsCache, manifest: Digest) -> Result<Contents> {
+    Source { open: &|digest| blobs.open(digest), cache, limits: Limits::OURS }.read(manifest)
+}
+
+/// What an image says of itself; nothing of its files is read.
+///
+/// # Errors
+/// When its manifest or configuration is not there, or is none.
+pub fn describe(open: &Open<'_>, variant: Variant) -> Result<Description> {
+    let (manifest, configuration) = documents(open, variant.manifest)?;
+    Ok(description(variant, &manifest, &configuration))
+}
+
+impl Source<'_> {
+    /// Reads an image and unpacks what is to be run, unless that is in the cache.
+    ///
+    /// # Errors
+    /// When something of it is missing ([`Kind::NotFound`]) or damaged, is not what its digest says, or is refused; when
+    /// it has more than the limits allow.
+    pub fn read(&self, digest: Digest) -> Result<Contents> {
+        let (manifest, configuration) = documents(self.open, digest)?;
+        let variant = choose::variants(self.open, digest)?.into_iter().next();
+        let variant = variant.ok_or_else(|| Error::new(format!("sha256:{digest} is no image")))?;
+        let mut says = description(variant, &manifest, &configuration);
+        let cannot = || format!("cannot use the image sha256:{digest}");
+        let (plan, kernel, rootfs) = self.unpack(digest, &manifest, &configuration).with_context(cannot)?;
+        if let Some(cmdline) = plan.cmdline.filter(|_| says.entrypoint.is_empty() && says.command.is_empty()) {
+            says.command = cmdline.split_whitespace().map(str::to_owned).collect();
+        }
+        says.version = plan.version.or(says.version);
+        let rootfs_is = match (&plan.rootfs, rootfs) {
+            (_, None) => "none",
+            (Rootfs::All, Some(_)) => "the files of the image",
+            (_, Some(_)) => "a RAM disk of the image",
+        };
+        Ok(Contents { says, layout: plan.layout, why: plan.why, kernel, rootfs, rootfs_is })
+    }
+
+    /// All files of an image as a RAM disk, whatever its layout; `None` if there are none.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub fn files(&self, digest: Digest) -> Result<Option<Digest>> {
+        let of = fingerprint(digest, "files");
+        if let Some(found) = self.cache.find(Made::Archive, of) {
+            return Ok(Some(found));
+        }
+        let (manifest, configuration) = documents(self.open, digest)?;
+        let layers = self.layers(&manifest, &configuration);
+        layers
+            .and_then(|layers| self.pack(&layers, of))
+            .with_context(|| format!("cannot use the image sha256:{digest}"))
+    }
+
+    fn unpack(
+        &self,
+        digest: Digest,
+        manifest: &Manifest,
+        configuration: &Configuration,
+    ) -> Result<(Plan, Option<Digest>, Option<Digest>)> {
+        let said = said(manifest, configuration)?;
+        let (of_kernel, of_rootfs) = (fingerprint(digest, "kernel"), fingerprint(digest, "rootfs"));
+        if let Some(plan) = &said {
+            let kernel = plan.kernel.as_ref().and_then(|_| self.cache.find(Made::Kernel, of_kernel));
+            let rootfs = self.cache.find(Made::Archive, of_rootfs);
+            if kernel.is_some() && (rootfs.is_some() || plan.rootfs == Rootfs::None) {
+                return Ok((plan.clone(), kernel, rootfs));
+            }
+        }
+        let mut layers = self.layers(manifest, configuration)?;
+        let plan = match said {
+            Some(plan) => plan,
+            None => found(&layers)?,
+        };
+        let kernel = plan.kernel.as_deref().map(|path| {
+            self.take(&layers, "kernel", path, Made::Kernel, of_kernel)?
+                .ok_or_else(|| Error::of(Kind::NotFound, format!("it has no kernel {path}")))
+        });
+        let kernel = kernel.transpose()?;
+        let rootfs = match &plan.rootfs {
+            Rootfs::None => None,
+            Rootfs::Perhaps(path) => self.take(&layers, "RAM disk", path, Made::Archive, of_rootfs)?,
+            Rootfs::File(path) => {
+                let taken = self.take(&layers, "RAM disk", path, Made::Archive, of_rootfs)?;
+                Some(taken.ok_or_else(|| Error::of(Kind::NotFound, format!("it has no RAM disk {path}")))?)
+            }
+            Rootfs::All => {
+                if let Some(kernel) = &plan.kernel {
+                    layers.leave_out(kernel);
+                }
+                layers.leave_out(urunc::FILE);
+                self.pack(&layers, of_rootfs)?
+            }
+        };
+        Ok((plan, kernel, rootfs))
+    }
+
+    fn layers(&self, manifest: &Manifest, configuration: &Configuration) -> Result<Layers> {
+        let (descriptors, uncompressed) = (&manifest.layers, &configuration.rootfs.diff_ids);
+        if descriptors.len() != uncompressed.len() {
+            let (layers, known) = (descriptors.len(), uncompressed.len());
+            return Err(Error::new(format!("it has {layers} layers, and its configuration knows {known}")));
+        }
+        if descriptors.len() > LAYERS {
+            return Err(Error::new(format!("it has {} layers, and kraft takes {LAYERS}", descriptors.len())));
+        }
+        let mut layers = Layers::new(self.limits);
+        let mut left = self.limits.bytes;
+        for (descriptor, uncompressed) in descriptors.iter().zip(uncompressed) {
+            let uncompressed = uncompressed.strip_prefix("sha256:").unwrap_or(uncompressed).parse();
+            let uncompressed = uncompressed.context("its configuration is bad")?;
+            let file = layer::open(self.open, self.cache, descriptor, uncompressed, &mut left)?;
+            let of = &descriptor.digest;
+            layers.add(file).with_context(|| format!("cannot read the layer {of}"))?;
+        }
+        Ok(layers)
+    }
+
+    /// Puts one file into the cache; `None` if it is not there.
+    fn take(&self, layers: &Layers, what: &str, path: &str, made: Made, of: Digest) -> Result<Option<Digest>> {
+        let cannot = || format!("cannot take the {what} {path}");
+        let Some((size, mut data)) = layers.file(path).with_context(cannot)? else { return Ok(None) };
+        let limit = match made {
+            Made::Kernel => KERNEL_LIMIT,
+            Made::Archive => self.limits.bytes,
+        };
+        if size == 0 || size > limit {
+            let why = format!("it has {size} bytes, and can have 1 to {limit}");
+            return Err(Error::new(why).context(cannot()));
+        }
+        let mut new = self.cache.begin(made)?;
+        let copied = std::io::copy(&mut data, &mut new).with_context(cannot)?;
+        if copied != size {
+            return Err(Error::new("its layer is cut off").context(cannot()));
+        }
+        new.keep(Some(of)).map(Some)
+    }
+
+    /// Makes a RAM disk of all files; `None` if there are none.
+    fn pack(&self, layers: &Layers, of: Digest) -> Result<Option<Digest>> {
+        if layers.is_empty() {
+            return Ok(None);
+        }
+        layers.check_size()?;
+        // Whoever reads it takes every name for a file of its own, or takes links as well.
+        let packing = Packing { links: HardLinks::Copied, latest: None };
+        let out = BufWriter::with_capacity(128 << 10, self.cache.begin(Made::Archive)?);
+        let mut out = pack(layers, packing, out)?;
+        out.flush().context("cannot write the archive")?;
+        let new = out.into_inner().map_err(std::io::IntoInnerError::into_error).context("cannot write the archive")?;
+        new.keep(Some(of)).map(Some)
+    }
+}
+
+fn documents(open: &Open<'_>, digest: Digest) -> Result<(Manifest, Configuration)> {
+    match documents::read(open, digest)? {
+        Document::Manifest(manifest) => {
+            let configuration = documents::configuration(open, &manifest)?;
+            Ok((manifest, configuration))
+        }
+        Document::Index(_) => Err(Error::new(format!("sha256:{digest} is an index of images, not one of them"))),
+    }
+}
+
+fn description(variant: Variant, manifest: &Manifest, configuration: &Configuration) -> Description {
+    let config = configuration.config.clone().unwrap_or_default();
+    let env = env(&config);
+    let annotations = manifest.annotations.clone().unwrap_or_default();
+    Description {
+        variant,
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        env,
+        labels: config.labels.unwrap_or_default(),
+        directory: config.working_dir.filter(|directory| !directory.is_empty()),
+        version: annotations.get(VERSION_ANNOTATION).cloned(),
+        annotations,
+        size: manifest.layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size)),
+    }
+}
+
+/// What comes last counts. What is no variable is left out.
+fn env(config: &Config) -> BTreeMap<String, String> {
+    let all = config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
+    all.filter(|(key, _)| !key.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// What can be told without looking into the layers.
+fn said(manifest: &Manifest, configuration: &Configuration) -> Result<Option<Plan>> {
+    if let Some(urunc) = urunc::read(&urunc::keys(manifest, configuration))? {
+        return of_urunc(urunc, "its annotations or labels have urunc's keys").map(Some);
+    }
+    let annotated = |key: &str| {
+        let mut all = manifest.layers.iter().filter_map(|layer| layer.annotation(key));
+        all.next_back().map(str::to_owned)
+    };
+    Ok(annotated(KERNEL_ANNOTATION).map(|kernel| Plan {
+        layout: Layout::Unikraft,
+        why: format!("a layer is annotated as {KERNEL_ANNOTATION}"),
+        kernel: Some(kernel),
+        rootfs: annotated(INITRD_ANNOTATION).map_or_else(|| Rootfs::Perhaps(INITRD.to_owned()), Rootfs::File),
+        cmdline: None,
+        version: None,
+    }))
+}
+
+/// What the layers have.
+fn found(layers: &Layers) -> Result<Plan> {
+    if let Some((_, file)) = layers.file(urunc::FILE)? {
+        let mut bytes = Vec::new();
+        file.take(urunc::LIMIT + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", urunc::FILE))?;
+        if bytes.len() as u64 > urunc::LIMIT {
+            return Err(Error::new(format!("{} has more than {} bytes", urunc::FILE, urunc::LIMIT)));
+        }
+        let keys = urunc::parse(&bytes).with_context(|| urunc::FILE.to_owned())?;
+        if let Some(urunc) = urunc::read(&keys).with_context(|| urunc::FILE.to_owned())? {
+            return of_urunc(urunc, "it has a urunc.json");
+        }
+    }
+    let is_there = layers.file(KERNEL)?.is_some();
+    Ok(if is_there {
+        Plan {
+            layout: Layout::Unikraft,
+            why: format!("it has {KERNEL}"),
+            kernel: Some(KERNEL.to_owned()),
+            rootfs: Rootfs::Perhaps(INITRD.to_owned()),
+            cmdline: None,
+            version: None,
+        }
+    } else {
+        Plan {
+            layout: Layout::Files,
+            why: format!("it has neither {KERNEL} nor urunc's keys"),
+            kernel: None,
+            rootfs: Rootfs::None,
+            cmdline: None,
+            version: None,
+        }
+    })
+}
+
+fn of_urunc(urunc: Urunc, why: &str) -> Result<Plan> {
+    let rootfs = match (urunc.initrd, urunc.block, urunc.mount_rootfs) {
+        (Some(initrd), _, _) => Rootfs::File(initrd),
+        (None, Some(block), _) => {
+            return Err(Error::new(format!("it wants {block} as a disk, which kraft cannot give to a guest")));
+        }
+        (None, None, true) => Rootfs::All,
+        (None, None, false) => Rootfs::None,
+    };
+    Ok(Plan {
+        layout: Layout::Urunc,
+        why: why.to_owned(),
+        kernel: Some(urunc.binary),
+        rootfs,
+        cmdline: urunc.cmdline,
+        version: urunc.version,
+    })
+}
+
+fn fingerprint(manifest: Digest, what: &str) -> Digest {
+    let mut hash = Sha256::new();
+    hash.update([FORM]);
+    hash.update(format!("image {manifest} {what}"));
+    Digest::from_bytes(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests;
