@@ -19,7 +19,7 @@ use super::tarball::{Tarball, is_tar_header};
 use super::tree::{HardLinks, Packing, Tree, pack};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Compression, Digest, KernelKind};
-use crate::store::{Made, NewRootfs, RootfsCache, Store};
+use crate::store::{NewRootfs, RootfsCache, Store};
 
 /// Enough to see a tar archive's first header.
 const HEAD: u64 = 512;
@@ -162,7 +162,7 @@ impl Files {
         fingerprint: Option<Digest>,
         tree: impl FnOnce() -> Result<T>,
     ) -> Result<Digest> {
-        if let Some(digest) = fingerprint.and_then(|fingerprint| cache.find(Made::Archive, fingerprint)) {
+        if let Some(digest) = fingerprint.and_then(|fingerprint| cache.find(fingerprint)) {
             log::debug!("{} is as it was: its archive is {digest}", self.path.display());
             return Ok(digest);
         }
@@ -170,7 +170,7 @@ impl Files {
         let new = pack(
             &tree,
             self.packing,
-            BufWriter::with_capacity(BUFFER, Encoder::new(cache.begin(Made::Archive)?, self.compression)?),
+            BufWriter::with_capacity(BUFFER, Encoder::new(cache.begin()?, self.compression)?),
         )?;
         let encoder = new.into_inner().map_err(|e| e.into_error()).context("cannot write the archive")?;
         let digest = encoder.finish().context("cannot write the archive")?.keep(fingerprint)?;

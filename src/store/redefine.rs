@@ -93,7 +93,7 @@ mod tests {
         let s = Scratch::new();
         let make = |content: &[u8]| {
             let cache = s.store.rootfs_cache().unwrap();
-            let mut new = cache.begin(crate::store::Made::Archive).unwrap();
+            let mut new = cache.begin().unwrap();
             new.write_all(content).unwrap();
             (new.keep(None).unwrap(), cache)
         };

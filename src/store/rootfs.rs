@@ -1,10 +1,8 @@
-//! The root file systems that kraft made, and the kernels that it took out of images, each kept once for all machines that
-//! have it.
+//! The root file systems that kraft made, each kept once for all machines that have it.
 //!
 //! ```text
 //! STATE/rootfs/SHA256.cpio      an archive, named by its content; its other names are rootfs.cpio of machines
-//! STATE/rootfs/SHA256.kernel    a kernel, in the same way
-//! STATE/rootfs/SHA256.source    a link to what was made of what has this fingerprint
+//! STATE/rootfs/SHA256.source    a link to the archive that was made of what has this fingerprint
 //! STATE/rootfs/.new-RANDOM      an archive that is being made
 //! STATE/rootfs/.lock            shared by who makes archives or takes them, held alone by who removes them
 //! STATE/rootfs/                 locked by who removes, so that they take turns: each looks once more
@@ -27,33 +25,10 @@ use crate::error::{Context as _, Result};
 use crate::machine::{Digest, MachineId, MachineName};
 
 const LOCK: &str = ".lock";
+const ARCHIVE: &str = "cpio";
 const SOURCE: &str = "source";
 /// The name of a machine's own.
 const OWN: &str = "rootfs.cpio";
-
-/// What was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
-    /// A root file system.
-    Archive,
-    /// A kernel.
-    Kernel,
-}
-
-impl Made {
-    const ALL: [Self; 2] = [Self::Archive, Self::Kernel];
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Archive => "cpio",
-            Self::Kernel => "kernel",
-        }
-    }
-
-    fn name(self, digest: Digest) -> String {
-        format!("{digest}.{}", self.extension())
-    }
-}
 
 /// The cache, held so that nothing in it is removed before a machine has taken it.
 #[derive(Debug)]
@@ -88,7 +63,7 @@ impl Store {
 
     /// Gives a machine that is being made the archive of this content.
     pub(super) fn take_rootfs(&self, digest: Digest, staging: &Path) -> Result<()> {
-        let (from, to) = (self.rootfs_dir().join(Made::Archive.name(digest)), staging.join(OWN));
+        let (from, to) = (self.rootfs_dir().join(archive(digest)), staging.join(OWN));
         let cannot = || format!("cannot take the root file system {}", from.display());
         match std::fs::hard_link(&from, &to) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(e).with_context(cannot),
@@ -105,24 +80,24 @@ impl Store {
 
 impl RootfsCache {
     /// The content that was made of what has this fingerprint, if it is still there.
-    pub fn find(&self, made: Made, fingerprint: Digest) -> Option<Digest> {
+    pub fn find(&self, fingerprint: Digest) -> Option<Digest> {
         let target = std::fs::read_link(self.dir.join(source(fingerprint))).ok()?;
-        let digest = target.to_str()?.strip_suffix(made.extension())?.strip_suffix('.')?.parse().ok()?;
-        self.path(made, digest).is_file().then_some(digest)
+        let digest = target.to_str()?.strip_suffix(ARCHIVE)?.strip_suffix('.')?.parse().ok()?;
+        self.dir.join(archive(digest)).is_file().then_some(digest)
     }
 
-    /// Where content is: never to be written to. Good for hard links.
-    pub fn path(&self, made: Made, digest: Digest) -> PathBuf {
-        self.dir.join(made.name(digest))
+    /// Where content is: never to be written to.
+    pub fn path(&self, digest: Digest) -> PathBuf {
+        self.dir.join(archive(digest))
     }
 
-    /// A new archive, or a new kernel.
+    /// A new archive.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn begin(&self, made: Made) -> Result<NewRootfs<'_>> {
+    pub fn begin(&self) -> Result<NewRootfs<'_>> {
         let (path, file) = self.new_file()?;
-        Ok(NewRootfs { cache: self, made, path: Some(path), file, hash: Sha256::new() })
+        Ok(NewRootfs { cache: self, path: Some(path), file, hash: Sha256::new() })
     }
 
     /// A file for what is needed on the way, which has no name.
@@ -154,7 +129,6 @@ impl Drop for RootfsCache {
 #[derive(Debug)]
 pub struct NewRootfs<'a> {
     cache: &'a RootfsCache,
-    made: Made,
     path: Option<PathBuf>,
     file: File,
     hash: Sha256,
@@ -171,14 +145,14 @@ impl NewRootfs<'_> {
         let digest = Digest::from_bytes(self.hash.finalize_reset().into());
         self.file.sync_all().with_context(cannot)?;
         if let Some(path) = self.path.take() {
-            let kept = dir.join(self.made.name(digest));
+            let kept = dir.join(archive(digest));
             // The one that is there is the same, and machines may have it already.
             let moved = if kept.exists() { std::fs::remove_file(&path) } else { std::fs::rename(&path, kept) };
             moved.with_context(cannot)?;
         }
         if let Some(fingerprint) = fingerprint {
             let new = dir.join(format!("{NEW}{}", MachineId::from_bytes(random()?)));
-            std::os::unix::fs::symlink(self.made.name(digest), &new)
+            std::os::unix::fs::symlink(archive(digest), &new)
                 .and_then(|()| std::fs::rename(&new, dir.join(source(fingerprint))))
                 .with_context(cannot)?;
         }
@@ -208,6 +182,10 @@ impl Drop for NewRootfs<'_> {
             log::warn!("cannot remove {}: {error}", path.display());
         }
     }
+}
+
+fn archive(digest: Digest) -> String {
+    format!("{digest}.{ARCHIVE}")
 }
 
 fn source(fingerprint: Digest) -> String {
@@ -244,9 +222,7 @@ fn try_sweep(dir: &Path) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let extension = path.extension().and_then(|extension| extension.to_str());
         let unused = || entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1);
-        if name.to_str().is_some_and(|name| name.starts_with(NEW))
-            || (Made::ALL.iter().any(|made| extension == Some(made.extension())) && unused())
-        {
+        if name.to_str().is_some_and(|name| name.starts_with(NEW)) || (extension == Some(ARCHIVE) && unused()) {
             std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         } else if extension == Some(SOURCE) {
             links.push(path);
@@ -276,7 +252,7 @@ mod tests {
     }
 
     fn make(cache: &RootfsCache, content: &[u8], of: Option<Digest>) -> Digest {
-        let mut new = cache.begin(Made::Archive).unwrap();
+        let mut new = cache.begin().unwrap();
         new.write_all(content).unwrap();
         new.keep(of).unwrap()
     }
@@ -288,7 +264,7 @@ mod tests {
             let cache = s.store.rootfs_cache().unwrap();
             let mut record = record(name);
             record.spec.rootfs_digest = Some(make(&cache, b"content", Some(fingerprint(1))));
-            assert_eq!(cache.find(Made::Archive, fingerprint(1)), record.spec.rootfs_digest);
+            assert_eq!(cache.find(fingerprint(1)), record.spec.rootfs_digest);
             s.store.create(&record).unwrap();
             record.spec.name
         });
@@ -307,14 +283,14 @@ mod tests {
         let s = Scratch::new();
         let cache = s.store.rootfs_cache().unwrap();
         let digest = make(&cache, b"a", Some(fingerprint(1)));
-        let unfinished = cache.begin(Made::Archive).unwrap();
+        let unfinished = cache.begin().unwrap();
         let other = s.store.rootfs_cache().unwrap();
         s.store.sweep_rootfs();
         drop(other);
         assert_eq!(files(&s).len(), 3);
         drop(unfinished);
-        assert_eq!(cache.find(Made::Archive, fingerprint(1)), Some(digest));
-        assert_eq!(cache.find(Made::Archive, fingerprint(2)), None);
+        assert_eq!(cache.find(fingerprint(1)), Some(digest));
+        assert_eq!(cache.find(fingerprint(2)), None);
         drop(cache);
         assert_eq!(files(&s), Vec::<String>::new());
     }
@@ -347,7 +323,7 @@ mod tests {
         let s = Scratch::new();
         let cache = s.store.rootfs_cache().unwrap();
         make(&cache, b"a", Some(fingerprint(1)));
-        std::mem::forget(cache.begin(Made::Archive).unwrap());
+        std::mem::forget(cache.begin().unwrap());
         // Killed: its lock is gone, and nobody cleaned up.
         let (mut cache, dir) = (std::mem::ManuallyDrop::new(cache), s.store.rootfs_dir());
         drop(cache.lock.take());

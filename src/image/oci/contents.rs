@@ -18,7 +18,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::image::tarball::{Layers, Limits};
 use crate::image::tree::{HardLinks, Packing, pack};
 use crate::machine::Digest;
-use crate::store::{Blobs, Made, RootfsCache};
+use crate::store::{Blobs, RootfsCache};
 
 /// Where upstream has its files.
 pub const KERNEL: &str = "/unikraft/bin/kernel";
@@ -110,6 +110,22 @@ struct Plan {
     version: Option<String>,
 }
 
+/// A file that is taken out of an image.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Kernel,
+    Initrd,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "RAM disk",
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Rootfs {
     None,
@@ -186,7 +202,7 @@ impl Source<'_> {
     /// As [`Source::read`].
     pub fn files(&self, digest: Digest) -> Result<Option<Digest>> {
         let of = fingerprint(digest, "files");
-        if let Some(found) = self.cache.find(Made::Archive, of) {
+        if let Some(found) = self.cache.find(of) {
             return Ok(Some(found));
         }
         let (manifest, configuration) = documents(self.open, digest)?;
@@ -205,8 +221,8 @@ impl Source<'_> {
         let said = said(manifest, configuration)?;
         let (of_kernel, of_rootfs) = (fingerprint(digest, "kernel"), fingerprint(digest, "rootfs"));
         if let Some(plan) = &said {
-            let kernel = plan.kernel.as_ref().and_then(|_| self.cache.find(Made::Kernel, of_kernel));
-            let rootfs = self.cache.find(Made::Archive, of_rootfs);
+            let kernel = plan.kernel.as_ref().and_then(|_| self.cache.find(of_kernel));
+            let rootfs = self.cache.find(of_rootfs);
             if kernel.is_some() && (rootfs.is_some() || plan.rootfs == Rootfs::None) {
                 return Ok((plan.clone(), kernel, rootfs));
             }
@@ -217,15 +233,15 @@ impl Source<'_> {
             None => found(&layers)?,
         };
         let kernel = plan.kernel.as_deref().map(|path| {
-            self.take(&layers, "kernel", path, Made::Kernel, of_kernel)?
+            self.take(&layers, What::Kernel, path, of_kernel)?
                 .ok_or_else(|| Error::of(Kind::NotFound, format!("it has no kernel {path}")))
         });
         let kernel = kernel.transpose()?;
         let rootfs = match &plan.rootfs {
             Rootfs::None => None,
-            Rootfs::Perhaps(path) => self.take(&layers, "RAM disk", path, Made::Archive, of_rootfs)?,
+            Rootfs::Perhaps(path) => self.take(&layers, What::Initrd, path, of_rootfs)?,
             Rootfs::File(path) => {
-                let taken = self.take(&layers, "RAM disk", path, Made::Archive, of_rootfs)?;
+                let taken = self.take(&layers, What::Initrd, path, of_rootfs)?;
                 Some(taken.ok_or_else(|| Error::of(Kind::NotFound, format!("it has no RAM disk {path}")))?)
             }
             Rootfs::All => {
@@ -261,18 +277,18 @@ impl Source<'_> {
     }
 
     /// Puts one file into the cache; `None` if it is not there.
-    fn take(&self, layers: &Layers, what: &str, path: &str, made: Made, of: Digest) -> Result<Option<Digest>> {
+    fn take(&self, layers: &Layers, what: What, path: &str, of: Digest) -> Result<Option<Digest>> {
         let cannot = || format!("cannot take the {what} {path}");
         let Some((size, mut data)) = layers.file(path).with_context(cannot)? else { return Ok(None) };
-        let limit = match made {
-            Made::Kernel => KERNEL_LIMIT,
-            Made::Archive => self.limits.bytes,
+        let limit = match what {
+            What::Kernel => KERNEL_LIMIT,
+            What::Initrd => self.limits.bytes,
         };
         if size == 0 || size > limit {
             let why = format!("it has {size} bytes, and can have 1 to {limit}");
             return Err(Error::new(why).context(cannot()));
         }
-        let mut new = self.cache.begin(made)?;
+        let mut new = self.cache.begin()?;
         let copied = std::io::copy(&mut data, &mut new).with_context(cannot)?;
         if copied != size {
             return Err(Error::new("its layer is cut off").context(cannot()));
@@ -288,7 +304,7 @@ impl Source<'_> {
         layers.check_size()?;
         // Whoever reads it takes every name for a file of its own, or takes links as well.
         let packing = Packing { links: HardLinks::Copied, latest: None };
-        let out = BufWriter::with_capacity(128 << 10, self.cache.begin(Made::Archive)?);
+        let out = BufWriter::with_capacity(128 << 10, self.cache.begin()?);
         let mut out = pack(layers, packing, out)?;
         out.flush().context("cannot write the archive")?;
         let new = out.into_inner().map_err(std::io::IntoInnerError::into_error).context("cannot write the archive")?;

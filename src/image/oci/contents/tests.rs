@@ -99,8 +99,8 @@ impl Draft {
         let cache = scratch.store.rootfs_cache().unwrap();
         let open = |digest| memory.open(digest);
         let contents = Source { open: &open, cache: &cache, limits: self.limits }.read(digest)?;
-        let read = |made, digest: Option<Digest>| digest.map(|digest| std::fs::read(cache.path(made, digest)).unwrap());
-        let files = Files { kernel: read(Made::Kernel, contents.kernel), rootfs: read(Made::Archive, contents.rootfs) };
+        let read = |digest: Option<Digest>| digest.map(|digest| std::fs::read(cache.path(digest)).unwrap());
+        let files = Files { kernel: read(contents.kernel), rootfs: read(contents.rootfs) };
         Ok((contents, files))
     }
 
@@ -256,7 +256,7 @@ fn what_has_no_kernel_has_files_alone() {
     let open = |digest| memory.open(digest);
     let source = Source { open: &open, cache: &cache, limits: Limits::OURS };
     let packed = source.files(digest).unwrap().unwrap();
-    assert_eq!(unpack(&std::fs::read(cache.path(Made::Archive, packed)).unwrap()).len(), 2);
+    assert_eq!(unpack(&std::fs::read(cache.path(packed)).unwrap()).len(), 2);
     assert_eq!(source.files(digest).unwrap(), Some(packed));
 }
 
