@@ -15,6 +15,7 @@ packages_of() {
       echo busybox-static cpio xz-utils zstd mmdebstrap mandoc shellcheck python3-pip
       # dnsmasq-base has the program alone: dnsmasq would start a service.
       echo nftables iproute2 dnsmasq-base curl sudo
+      echo skopeo umoci
       ;;
     *) die "no such set of packages: $1" ;;
   esac

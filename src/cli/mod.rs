@@ -29,6 +29,7 @@ mod names;
 mod net;
 mod output;
 mod pause;
+mod pkg;
 mod probe_args;
 mod ps;
 mod restart;
@@ -123,6 +124,8 @@ enum Verb {
     Events(events::EventsArgs),
     #[command(alias = "network", after_help = "`kraft network` is the same.")]
     Net(net::NetArgs),
+    #[command(aliases = ["image", "package"], after_help = "`kraft image` is the same.")]
+    Pkg(pkg::PkgArgs),
     Version(version::VersionArgs),
     #[command(aliases = ["vol", "volumes"], after_help = "`kraft vol` is the same.")]
     Volume(volume::VolumeArgs),
@@ -183,6 +186,7 @@ pub fn main() -> Outcome {
         Verb::Logs(args) => logs::logs(&app, &args),
         Verb::Events(args) => events::events(&app, &args),
         Verb::Net(args) => net::net(&app, &args),
+        Verb::Pkg(args) => pkg::pkg(&app, args),
         Verb::Version(args) => version::version(&app, &args),
         Verb::Volume(args) => volume::volume(&app, args),
         Verb::Config(args) => config::config(&app, &args),

@@ -284,7 +284,7 @@ pub(crate) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {
 }
 
 /// Reads `KEY=VALUE`, or `KEY` for a value from our own environment.
-fn environment(text: &str) -> Result<(String, String)> {
+pub(super) fn environment(text: &str) -> Result<(String, String)> {
     if let Some((key, value)) = text.split_once('=') {
         return Ok((key.to_owned(), value.to_owned()));
     }

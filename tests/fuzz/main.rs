@@ -10,6 +10,7 @@
 mod newc;
 
 mod cpio;
+mod image;
 mod initrd;
 mod kernel;
 mod machine_file;

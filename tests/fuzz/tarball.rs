@@ -27,14 +27,14 @@ fn header(kind: EntryType, path: &str, link: &str, size: u64) -> Vec<u8> {
     header.as_bytes().to_vec()
 }
 
-fn member(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
+pub fn member(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = header(kind, path, link, data.len() as u64);
     bytes.extend(data);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes
 }
 
-fn archive(members: &[Vec<u8>]) -> Vec<u8> {
+pub fn archive(members: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = members.concat();
     bytes.resize(bytes.len() + 1024, 0);
     bytes
@@ -50,7 +50,7 @@ fn records(pairs: &[(&str, &str)]) -> Vec<u8> {
     pairs.iter().map(record).collect::<String>().into_bytes()
 }
 
-fn archives() -> Vec<Vec<u8>> {
+pub fn archives() -> Vec<Vec<u8>> {
     use EntryType::{Char, Directory, Fifo, GNULongLink, GNULongName, Link, Regular, Symlink, XHeader};
     let mut map = b"2\n0\n5\n100\n0\n".to_vec();
     map.resize(512, 0);
@@ -101,7 +101,7 @@ fn archives() -> Vec<Vec<u8>> {
 }
 
 /// Makes checksums right again, so that damage gets past them.
-fn mend(bytes: &mut [u8]) {
+pub fn mend(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         let mut header = Header::new_old();
         header.as_mut_bytes().copy_from_slice(block);
@@ -117,7 +117,7 @@ fn packed(bytes: &[u8], links: HardLinks) -> kraft::error::Result<Vec<u8>> {
 }
 
 /// A sparse file of a few bytes may say that it has gigabytes.
-struct Bounded(Vec<u8>);
+pub struct Bounded(pub Vec<u8>);
 
 impl std::io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

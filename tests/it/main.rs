@@ -30,6 +30,7 @@ mod many;
 mod names;
 mod netns;
 mod networks;
+mod packed;
 mod ports;
 mod published;
 mod ready;
