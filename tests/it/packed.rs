@@ -66,7 +66,15 @@ fn other_tools_unpack_what_is_made() {
     let all = at("all");
     run(
         "skopeo",
-        &["--insecure-policy", "copy", "-q", "--all", &format!("oci:{}:v1", at("layout")), &format!("oci:{all}:x")],
+        &[
+            "--insecure-policy",
+            "copy",
+            "-q",
+            "--all",
+            "--preserve-digests",
+            &format!("oci:{}:v1", at("layout")),
+            &format!("oci:{all}:x"),
+        ],
     )
     .ok();
     let index = json(&dir.join("layout/index.json"));
@@ -122,8 +130,8 @@ fn what_cannot_be_packed_is_one_error() {
         (&["-k", &tiny, "-n", "a", "--rootfs", "/no-such"], 127, "rootfs not found: /no-such"),
         (&["-k", &tiny, "-n", "a", "-m", "arm64"], 125, "is for x86_64, not arm64"),
         (&["-k", &tiny, "-n", "a", "-l", "=b"], 125, "bad label '=b': it has no key"),
-        (&["-k", &tiny, "-n", "a@sha256:00"], 2, "bad image"),
-        (&["-k", &tiny, "--output", "/somewhere"], 2, "it is written to oci:DIR[:TAG]"),
+        (&["-k", &tiny, "-n", "a@sha256:00"], 125, "bad image"),
+        (&["-k", &tiny, "--output", "/somewhere"], 125, "it is written to oci:DIR[:TAG]"),
         (&["-k", &tiny, "--output", &format!("oci:{root}")], 125, "it is a directory with something else in it"),
         (&["-k", &tiny, "--output", &format!("docker-archive:{root}.tar")], 125, "is no docker-archive"),
     ] {

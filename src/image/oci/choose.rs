@@ -10,8 +10,8 @@ use crate::machine::{Arch, Digest};
 
 /// Indexes within indexes.
 const NESTED: usize = 3;
-/// Images in an index.
-const IMAGES: usize = 1024;
+/// Documents that an index leads to.
+const DOCUMENTS: usize = 2048;
 
 /// What a kernel is built for, as images say it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,48 +132,46 @@ pub struct Chosen {
 /// # Errors
 /// When a document cannot be read. Images of an index whose manifest is not there are none, if others are.
 pub fn variants(open: &Open<'_>, root: Digest) -> Result<Vec<Variant>> {
-    let mut found = Vec::new();
-    collect(open, root, None, NESTED, &mut found)?;
-    Ok(found)
+    let mut all = Collected { found: Vec::new(), read: 0 };
+    all.add(open, root, None, NESTED)?;
+    Ok(all.found)
 }
 
-fn collect(
-    open: &Open<'_>,
-    digest: Digest,
-    from: Option<&Descriptor>,
-    nested: usize,
-    found: &mut Vec<Variant>,
-) -> Result<()> {
-    match documents::read(open, digest)? {
-        Document::Manifest(manifest) => {
-            if found.len() == IMAGES {
-                return Err(Error::new(format!("the index sha256:{digest} has more than {IMAGES} images")));
+struct Collected {
+    found: Vec<Variant>,
+    /// Documents that were read, or are not there.
+    read: usize,
+}
+
+impl Collected {
+    fn add(&mut self, open: &Open<'_>, digest: Digest, from: Option<&Descriptor>, nested: usize) -> Result<()> {
+        self.read += 1;
+        if self.read > DOCUMENTS {
+            return Err(Error::new(format!("the image leads to more than {DOCUMENTS} documents")));
+        }
+        match documents::read(open, digest)? {
+            Document::Manifest(manifest) => self.found.push(variant(open, digest, from, &manifest)?),
+            Document::Index(_) if nested == 0 => {
+                return Err(Error::new(format!("the index sha256:{digest} is within {NESTED} others")));
             }
-            found.push(variant(open, digest, from, &manifest)?);
-        }
-        Document::Index(_) if nested == 0 => {
-            return Err(Error::new(format!("the index sha256:{digest} is within {NESTED} others")));
-        }
-        Document::Index(index) => {
-            let mut missing = None;
-            let before = found.len();
-            for descriptor in index.manifests.iter().filter(|descriptor| !is_about_another(descriptor)) {
-                if found.len() == IMAGES {
-                    return Err(Error::new(format!("the index sha256:{digest} has more than {IMAGES} images")));
+            Document::Index(index) => {
+                let mut missing = None;
+                let before = self.found.len();
+                for descriptor in index.manifests.iter().filter(|descriptor| !is_about_another(descriptor)) {
+                    let below = documents::digest(descriptor)?;
+                    match self.add(open, below, Some(descriptor), nested - 1) {
+                        // Only what was asked for may have been fetched.
+                        Err(error) if error.kind() == Kind::NotFound => missing = missing.or(Some(error)),
+                        result => result?,
+                    }
                 }
-                let below = documents::digest(descriptor)?;
-                match collect(open, below, Some(descriptor), nested - 1, found) {
-                    // Only what was asked for may have been fetched.
-                    Err(error) if error.kind() == Kind::NotFound => missing = missing.or(Some(error)),
-                    result => result?,
+                if let (true, Some(error)) = (self.found.len() == before, missing) {
+                    return Err(error);
                 }
             }
-            if let (true, Some(error)) = (found.len() == before, missing) {
-                return Err(error);
-            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// How an image was built stands beside it in an index, as an image that is for nothing.
@@ -192,9 +190,15 @@ fn variant(open: &Open<'_>, digest: Digest, from: Option<&Descriptor>, manifest:
     Ok(Variant {
         manifest: digest,
         plat: Plat::of(os, &features, monitor.as_deref()),
-        arch: arch(architecture).map_or_else(|| architecture.clone(), |arch| arch.to_string()),
+        arch: arch(architecture).map_or_else(|| word(architecture), |arch| arch.to_string()),
         features,
     })
+}
+
+/// What nobody checked, for people.
+fn word(text: &str) -> String {
+    let is_word = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_word { text.to_owned() } else { "?".to_owned() }
 }
 
 /// Chooses: what is asked for, else what this host runs best; of several the one that comes first.

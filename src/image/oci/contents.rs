@@ -16,7 +16,7 @@ use super::layer;
 use super::urunc::{self, Urunc};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::image::tarball::{Layers, Limits};
-use crate::image::tree::{HardLinks, Packing, pack};
+use crate::image::tree::{HardLinks, Packing, pack, show};
 use crate::machine::Digest;
 use crate::store::{Blobs, RootfsCache};
 
@@ -234,7 +234,7 @@ impl Source<'_> {
         };
         let kernel = plan.kernel.as_deref().map(|path| {
             self.take(&layers, What::Kernel, path, of_kernel)?
-                .ok_or_else(|| Error::of(Kind::NotFound, format!("it has no kernel {path}")))
+                .ok_or_else(|| Error::of(Kind::NotFound, format!("it has no kernel {}", show(path.as_bytes()))))
         });
         let kernel = kernel.transpose()?;
         let rootfs = match &plan.rootfs {
@@ -242,7 +242,9 @@ impl Source<'_> {
             Rootfs::Perhaps(path) => self.take(&layers, What::Initrd, path, of_rootfs)?,
             Rootfs::File(path) => {
                 let taken = self.take(&layers, What::Initrd, path, of_rootfs)?;
-                Some(taken.ok_or_else(|| Error::of(Kind::NotFound, format!("it has no RAM disk {path}")))?)
+                Some(taken.ok_or_else(|| {
+                    Error::of(Kind::NotFound, format!("it has no RAM disk {}", show(path.as_bytes())))
+                })?)
             }
             Rootfs::All => {
                 if let Some(kernel) = &plan.kernel {
@@ -278,7 +280,7 @@ impl Source<'_> {
 
     /// Puts one file into the cache; `None` if it is not there.
     fn take(&self, layers: &Layers, what: What, path: &str, of: Digest) -> Result<Option<Digest>> {
-        let cannot = || format!("cannot take the {what} {path}");
+        let cannot = || format!("cannot take the {what} {}", show(path.as_bytes()));
         let Some((size, mut data)) = layers.file(path).with_context(cannot)? else { return Ok(None) };
         let limit = match what {
             What::Kernel => KERNEL_LIMIT,

@@ -1,7 +1,7 @@
 //! Images that are files here: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:REFERENCE]`, as skopeo
 //! names them. They are copied into the store, every blob checked, and are then as those that were pulled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::build::{CONFIG, LAYER, MANIFEST};
+use super::build::{CONFIG, INDEX, LAYER, MANIFEST};
 use super::documents::{self, Descriptor, Document, Index, LIMIT};
 use super::layer;
 use super::reference::Reference;
@@ -25,6 +25,10 @@ pub const TAG: &str = "org.opencontainers.image.ref.name";
 const NAME: &str = "io.containerd.image.name";
 /// Indexes within indexes.
 const NESTED: usize = 3;
+/// Documents that an index leads to.
+const DOCUMENTS: usize = 2048;
+/// The largest archive, uncompressed.
+const ARCHIVE_LIMIT: u64 = 64 << 30;
 
 /// How an image is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +110,7 @@ impl Local {
 
     fn unpacked(&self, cache: &RootfsCache) -> Result<Archive> {
         let file = crate::image::open("image", &self.path)?;
-        let mut left = u64::MAX;
+        let mut left = ARCHIVE_LIMIT;
         let mut layers = Layers::new(Limits::OURS);
         layers.add(layer::uncompressed(file, cache, &mut left)?.0)?;
         Ok(Archive(layers))
@@ -178,16 +182,21 @@ fn from_layout(files: &dyn Files, tag: Option<&str>, blobs: &Blobs) -> Result<(T
     let index: Index = documents::json(&small(files, "index.json")?).context("index.json")?;
     let chosen = pick(&index.manifests, tag)?;
     let digest = documents::digest(chosen)?;
-    let size = copy_image(files, blobs, digest, NESTED)?;
+    let mut copy = Copy { files, blobs, seen: BTreeSet::new() };
+    let (size, media_type) = copy.image(digest, NESTED)?;
     let said = chosen.annotation(NAME).or_else(|| chosen.annotation(TAG));
-    Ok((Target { digest, size, media_type: chosen.media_type.clone() }, said.map(str::to_owned)))
+    Ok((Target { digest, size, media_type: media_type.to_owned() }, said.map(str::to_owned)))
 }
 
 /// The image of this tag, or the only one.
 fn pick<'a>(all: &'a [Descriptor], tag: Option<&str>) -> Result<&'a Descriptor> {
     let tags = || {
         let tags: Vec<&str> = all.iter().filter_map(|descriptor| descriptor.annotation(TAG)).collect();
-        if tags.is_empty() { "none has a tag".to_owned() } else { format!("their tags are {}", tags.join(", ")) }
+        if tags.is_empty() {
+            "none has a tag".to_owned()
+        } else {
+            format!("their tags are {}", tags.join(", ").escape_debug())
+        }
     };
     match (tag, all) {
         (_, []) => Err(Error::of(Kind::NotFound, "there is no image in it")),
@@ -200,52 +209,74 @@ fn pick<'a>(all: &'a [Descriptor], tag: Option<&str>) -> Result<&'a Descriptor> 
     }
 }
 
-/// Copies what a digest leads to, and then the document itself. Returns the document's size.
-fn copy_image(files: &dyn Files, blobs: &Blobs, digest: Digest, nested: usize) -> Result<u64> {
-    let bytes = small(files, &path_of(digest))?;
-    let found = Digest::from_bytes(Sha256::digest(&bytes).into());
-    if found != digest {
-        return Err(Error::new(format!("the content of sha256:{digest} is sha256:{found}")));
-    }
-    match documents::parse(&bytes).with_context(|| format!("sha256:{digest}"))? {
-        Document::Index(_) if nested == 0 => {
-            return Err(Error::new(format!("the index sha256:{digest} is within {NESTED} others")));
+/// Copies what a digest leads to.
+struct Copy<'a> {
+    files: &'a dyn Files,
+    blobs: &'a Blobs,
+    /// What was copied.
+    seen: BTreeSet<Digest>,
+}
+
+impl Copy<'_> {
+    /// Copies an image, the document itself last. Returns the document's size and what it is.
+    fn image(&mut self, digest: Digest, nested: usize) -> Result<(u64, &'static str)> {
+        if self.seen.len() > DOCUMENTS {
+            return Err(Error::new(format!("the image leads to more than {DOCUMENTS} documents")));
         }
-        Document::Index(index) => {
-            let (mut copied, mut missing) = (0, None);
-            for descriptor in &index.manifests {
-                let below = documents::digest(descriptor)?;
-                // A copy need not have what is for other platforms.
-                match files.open(&path_of(below)) {
-                    Err(error) if error.kind() == Kind::NotFound => missing = missing.or(Some(error)),
-                    opened => {
-                        drop(opened?);
-                        copy_image(files, blobs, below, nested - 1)?;
-                        copied += 1;
+        let bytes = small(self.files, &path_of(digest))?;
+        let found = Digest::from_bytes(Sha256::digest(&bytes).into());
+        if found != digest {
+            return Err(Error::new(format!("the content of sha256:{digest} is sha256:{found}")));
+        }
+        let media_type = match documents::parse(&bytes).with_context(|| format!("sha256:{digest}"))? {
+            Document::Index(_) if nested == 0 => {
+                return Err(Error::new(format!("the index sha256:{digest} is within {NESTED} others")));
+            }
+            Document::Index(index) => {
+                self.images(&index, nested - 1)?;
+                INDEX
+            }
+            Document::Manifest(manifest) => {
+                for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                    self.blob(descriptor)?;
+                }
+                MANIFEST
+            }
+        };
+        self.blobs.put(&bytes)?;
+        Ok((bytes.len() as u64, media_type))
+    }
+
+    /// Copies all images of an index that are there: a copy need not have what is for other platforms.
+    fn images(&mut self, index: &Index, nested: usize) -> Result<()> {
+        let (mut copied, mut missing) = (0, None);
+        for descriptor in &index.manifests {
+            let below = documents::digest(descriptor)?;
+            match self.files.open(&path_of(below)) {
+                Err(error) if error.kind() == Kind::NotFound => missing = missing.or(Some(error)),
+                opened => {
+                    drop(opened?);
+                    copied += 1;
+                    if self.seen.insert(below) {
+                        self.image(below, nested)?;
                     }
                 }
             }
-            if let (0, Some(error)) = (copied, missing) {
-                return Err(error);
-            }
         }
-        Document::Manifest(manifest) => {
-            for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
-                copy_blob(files, blobs, descriptor)?;
-            }
+        match missing {
+            Some(error) if copied == 0 => Err(error),
+            Some(_) | None => Ok(()),
         }
     }
-    blobs.put(&bytes)?;
-    Ok(bytes.len() as u64)
-}
 
-fn copy_blob(files: &dyn Files, blobs: &Blobs, descriptor: &Descriptor) -> Result<()> {
-    let digest = documents::digest(descriptor)?;
-    let (size, data) = files.open(&path_of(digest))?;
-    if size != descriptor.size {
-        return Err(Error::new(format!("sha256:{digest} has {size} bytes of {}", descriptor.size)));
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<()> {
+        let digest = documents::digest(descriptor)?;
+        let (size, data) = self.files.open(&path_of(digest))?;
+        if size != descriptor.size {
+            return Err(Error::new(format!("sha256:{digest} has {size} bytes of {}", descriptor.size)));
+        }
+        put(self.blobs, digest, size, data)
     }
-    put(blobs, digest, size, data)
 }
 
 /// Keeps what has this digest, unless it is there.
@@ -275,7 +306,7 @@ struct Saved {
 fn from_docker(files: &dyn Files, wanted: Option<&str>, blobs: &Blobs) -> Result<(Target, Option<String>)> {
     let all: Vec<Saved> = documents::json(&small(files, "manifest.json")?).context("manifest.json")?;
     let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
-    let known = || all.iter().flat_map(tags).collect::<Vec<_>>().join(", ");
+    let known = || all.iter().flat_map(tags).collect::<Vec<_>>().join(", ").escape_debug().to_string();
     let saved = match (wanted, all.as_slice()) {
         (_, []) => return Err(Error::of(Kind::NotFound, "there is no image in it")),
         (None, [only]) => only,

@@ -13,5 +13,6 @@ pub mod documents;
 mod layer;
 pub mod local;
 pub mod reference;
+pub mod resolve;
 pub mod save;
 pub mod urunc;

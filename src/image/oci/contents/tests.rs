@@ -396,3 +396,30 @@ fn an_index_is_chosen_from() {
     assert!(source.read(chosen.variant.manifest).unwrap().kernel.is_some());
     assert!(source.read(root).unwrap_err().to_string().ends_with("is an index of images, not one of them"));
 }
+
+#[test]
+fn an_index_that_leads_to_itself_over_and_over_ends() {
+    let mut memory = Memory::default();
+    let media = "application/vnd.oci.image.index.v1+json";
+    let (mut leaf, _) = memory.put_json(media, &json!({"schemaVersion": 2, "manifests": []}));
+    let mut root = digest_of(b"");
+    for _ in 0..2 {
+        (leaf, root) = memory.put_json(media, &json!({"schemaVersion": 2, "manifests": vec![leaf; 200]}));
+    }
+    let error = choose::variants(&|digest| memory.open(digest), root).unwrap_err().to_string();
+    assert_eq!(error, "the image leads to more than 2048 documents");
+    let (_, deeper) = memory.put_json(media, &json!({"schemaVersion": 2, "manifests": [leaf]}));
+    let error = choose::variants(&|digest| memory.open(digest), deeper).unwrap_err().to_string();
+    assert!(error.ends_with("is within 3 others"), "{error}");
+}
+
+#[test]
+fn what_an_image_says_is_shown_on_one_line() {
+    let mut draft = Draft::new(&[&[(Regular, b"k", NONE, b"one")]]);
+    draft.layers[0].1 = json!({KERNEL_ANNOTATION: "/no\n\u{1b}[31mkernel"});
+    let error = draft.refused();
+    assert!(error.ends_with("it has no kernel /no\\n\\u{1b}[31mkernel"), "{error}");
+    draft.twist = |_, config| config["architecture"] = json!("x\n86");
+    draft.layers[0].1 = json!({KERNEL_ANNOTATION: "/k"});
+    assert_eq!(draft.read().unwrap().0.says.variant.arch, "?");
+}
