@@ -240,6 +240,7 @@ impl SpecArgs {
             ready,
             ready_timeout,
             health,
+            image: None,
             ..Wanted::new(self.kernel)
         })
     }

@@ -15,7 +15,7 @@ use crate::image;
 use crate::image::rootfs;
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, Kernel, KernelKind, Limits, MachineName, MachineType,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName, MachineType,
     Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy, Sandbox,
     SecretRequest, ShareDriver, Spec,
 };
@@ -69,6 +69,8 @@ pub(crate) struct Wanted {
     /// Its manager's own limit if `None`.
     pub(crate) ready_timeout: Option<Duration>,
     pub(crate) health: Option<Health>,
+    /// The image that its kernel and the rest are of.
+    pub(crate) image: Option<ImageOrigin>,
 }
 
 impl Wanted {
@@ -113,6 +115,7 @@ impl Wanted {
             ready: Ready::Guest,
             ready_timeout: None,
             health: None,
+            image: None,
         }
     }
 
@@ -194,6 +197,7 @@ impl Wanted {
             ready: self.ready,
             ready_timeout_ms: self.ready_timeout.map(milliseconds),
             health: self.health,
+            image: self.image,
         })
     }
 

@@ -85,6 +85,7 @@ fn spec(file: &MachineFile) -> Spec {
         ready: settings.ready.unwrap_or_default(),
         ready_timeout_ms: settings.ready_timeout.map(milliseconds),
         health,
+        image: None,
     }
 }
 

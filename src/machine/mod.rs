@@ -4,6 +4,7 @@
 
 mod attachment;
 mod digest;
+mod image;
 pub mod limits;
 mod mount;
 mod name;
@@ -21,6 +22,7 @@ mod text;
 
 pub use attachment::{Attachment, IpConfig, Mac, is_interface_name};
 pub use digest::Digest;
+pub use image::ImageOrigin;
 pub use limits::{Cap, Limit, Limits};
 pub use mount::{Mount, MountRequest, MountSource};
 pub use name::{MachineId, MachineName, NetworkName, Selector, VolumeName};

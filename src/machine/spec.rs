@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text::kept_as_text;
-use super::{Attachment, Bytes, Digest, Health, Limits, MachineName, Mount, Port, Ready, RestartPolicy, Secret};
+use super::{Attachment, Bytes, Digest, Health, ImageOrigin, Limits, MachineName, Mount, Port, Ready, RestartPolicy, Secret};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.
@@ -105,6 +105,9 @@ pub struct Spec {
     /// The probe of whether it is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// The image that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageOrigin>,
 }
 
 impl Spec {
@@ -212,6 +215,7 @@ impl Spec {
             ready: Ready::Guest,
             ready_timeout_ms: None,
             health: None,
+            image: None,
         }
     }
 }
