@@ -338,3 +338,29 @@ pub const PROCESSORS: &str = "/sys/devices/system/cpu/online";
 
 /// The kernel's switches for networks.
 pub const NET_SWITCHES: &str = "/proc/sys/net";
+
+/// The files that credentials for registries are in, the one that goes before the others first.
+pub fn registry_auth_files() -> Vec<PathBuf> {
+    if let Some(file) = std::env::var_os("REGISTRY_AUTH_FILE").filter(|file| !file.is_empty()) {
+        return vec![PathBuf::from(file)];
+    }
+    let home = dir_from_env("HOME").ok().flatten();
+    let below = |dir: &str| home.as_ref().map(|home| home.join(dir));
+    let set = |name| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let docker = set("DOCKER_CONFIG").or_else(|| below(".docker")).map(|dir| dir.join("config.json"));
+    let podman = [user_runtime_dir().ok(), set("XDG_CONFIG_HOME").or_else(|| below(".config"))];
+    let podman = podman.into_iter().flatten().map(|dir| dir.join("containers/auth.json"));
+    docker.into_iter().chain(podman).collect()
+}
+
+/// Where certificates of authorities are that vouch for one registry, as docker and podman have them.
+pub fn registry_certificates(registry: &str) -> Vec<PathBuf> {
+    let own = dir_from_env("HOME").ok().flatten().map(|home| home.join(".config/containers/certs.d"));
+    let all = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    own.into_iter().chain(all).map(|dir| dir.join(registry)).collect()
+}
+
+/// The caller's whole environment, for programs of his that find their settings in it.
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}

@@ -27,7 +27,7 @@ const ORDERED: [usize; 3] = [0, 1, 6];
 const STRICTER: [(&str, usize); 1] = [("systemd", 1)];
 
 /// Paths in code, and where they may stand: a file, or a directory with all in it.
-const CONFINED: [(&[&str], &[&str]); 14] = [
+const CONFINED: [(&[&str], &[&str]); 17] = [
     (&["zbus"], &["systemd/"]),
     (&["zvariant"], &["systemd/"]),
     (&["clap"], &["cli/", "main.rs"]),
@@ -40,6 +40,9 @@ const CONFINED: [(&[&str], &[&str]); 14] = [
     (&["netlink_packet_route"], &["network/"]),
     (&["netlink_sys"], &["network/"]),
     (&["object"], &["image/"]),
+    (&["ureq"], &["image/oci/registry/"]),
+    (&["rustls"], &["image/oci/registry/"]),
+    (&["indicatif"], &["cli/pkg/"]),
     (&["Command", "new"], &["process.rs"]),
     (&["std", "env"], &["paths.rs", "config.rs", "config/"]),
 ];

@@ -14,6 +14,7 @@ mod image;
 mod initrd;
 mod kernel;
 mod machine_file;
+mod reference;
 mod tarball;
 
 use proptest::prelude::*;

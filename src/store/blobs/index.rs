@@ -1,7 +1,7 @@
 //! The names of images, in the layout's index.json as other tools have them there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,16 +60,7 @@ impl Blobs {
     /// # Errors
     /// When they cannot be read.
     pub fn names(&self) -> Result<Vec<Named>> {
-        let mut names = Vec::new();
-        for entry in self.index()?.manifests {
-            let Some(name) = entry.annotations.get(NAME) else { continue };
-            let digest = entry.digest.strip_prefix("sha256:").unwrap_or(&entry.digest).parse();
-            let digest = digest.with_context(|| self.index_path().display().to_string())?;
-            let target = Target { digest, size: entry.size, media_type: entry.media_type };
-            names.push(Named { name: name.clone(), target });
-        }
-        names.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(names)
+        names(&self.dir)
     }
 
     /// What a name stands for.
@@ -117,26 +108,36 @@ impl Blobs {
         if !layout.exists() {
             file::replace(&layout, LAYOUT_CONTENT)?;
         }
-        let mut index = self.index()?;
+        let mut index = read(&self.dir)?;
         change(&mut index.manifests);
         let text = serde_json::to_vec(&index).context("cannot write the names of images")?;
-        file::replace(&self.index_path(), &text)
+        file::replace(&self.dir.join(INDEX), &text)
     }
+}
 
-    fn index(&self) -> Result<Index> {
-        let path = self.index_path();
-        match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Index {
-                schema_version: 2,
-                media_type: Some("application/vnd.oci.image.index.v1+json".to_owned()),
-                manifests: Vec::new(),
-            }),
-            text => serde_json::from_slice(&text.with_context(|| format!("cannot read {}", path.display()))?)
-                .map_err(|e| Error::new(format!("{}:{}: {e}", path.display(), e.line()))),
-        }
+/// All names in a directory of images, sorted.
+pub(super) fn names(dir: &Path) -> Result<Vec<Named>> {
+    let mut names = Vec::new();
+    for entry in read(dir)?.manifests {
+        let Some(name) = entry.annotations.get(NAME) else { continue };
+        let digest = entry.digest.strip_prefix("sha256:").unwrap_or(&entry.digest).parse();
+        let digest = digest.with_context(|| dir.join(INDEX).display().to_string())?;
+        let target = Target { digest, size: entry.size, media_type: entry.media_type };
+        names.push(Named { name: name.clone(), target });
     }
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(names)
+}
 
-    fn index_path(&self) -> PathBuf {
-        self.dir.join(INDEX)
+fn read(dir: &Path) -> Result<Index> {
+    let path = dir.join(INDEX);
+    match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Index {
+            schema_version: 2,
+            media_type: Some("application/vnd.oci.image.index.v1+json".to_owned()),
+            manifests: Vec::new(),
+        }),
+        text => serde_json::from_slice(&text.with_context(|| format!("cannot read {}", path.display()))?)
+            .map_err(|e| Error::new(format!("{}:{}: {e}", path.display(), e.line()))),
     }
 }

@@ -67,7 +67,7 @@ impl Store {
     /// When it cannot be made, or somebody who removes content does not get done.
     pub fn blobs(&self) -> Result<Blobs> {
         let (dir, lock) = self.open_images()?;
-        let blobs = Blobs { _lock: claim::share(lock, "the images")?, dir };
+        let blobs = Blobs { _lock: claim::share(lock, "the image store")?, dir };
         blobs.sweep();
         Ok(blobs)
     }
@@ -78,7 +78,7 @@ impl Store {
     /// [`Kind::Timeout`] when they stay in use.
     pub fn blobs_alone(&self) -> Result<BlobsAlone> {
         let (dir, lock) = self.open_images()?;
-        let blobs = Blobs { _lock: claim::alone(lock, "the images")?, dir };
+        let blobs = Blobs { _lock: claim::alone(lock, "the image store")?, dir };
         blobs.sweep();
         Ok(BlobsAlone(blobs))
     }
@@ -93,12 +93,24 @@ impl Store {
         match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(BlobsAlone(Blobs { dir, _lock: lock }))),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno).context("cannot lock the images"),
+            Err((_, errno)) => Err(errno).context("cannot lock the image store"),
         }
     }
 
+    /// The names of the images, without using any: nothing is made or locked.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn image_names(&self) -> Result<Vec<Named>> {
+        index::names(&self.images())
+    }
+
+    fn images(&self) -> PathBuf {
+        self.paths().state.join("images")
+    }
+
     fn open_images(&self) -> Result<(PathBuf, File)> {
-        let dir = self.paths().state.join("images");
+        let dir = self.images();
         let cannot = || format!("cannot make {}", dir.display());
         for made in [dir.clone(), dir.join(BLOBS), dir.join(PARTIAL)] {
             DirBuilder::new().recursive(true).mode(0o700).create(made).with_context(cannot)?;
