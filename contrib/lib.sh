@@ -15,7 +15,8 @@ packages_of() {
       echo busybox-static cpio xz-utils zstd mmdebstrap mandoc shellcheck python3-pip
       # dnsmasq-base has the program alone: dnsmasq would start a service.
       echo nftables iproute2 dnsmasq-base curl sudo
-      echo skopeo umoci
+      # For images: who else makes them, a registry, and what its passwords and certificates are made by.
+      echo skopeo umoci docker-registry apache2-utils openssl
       ;;
     *) die "no such set of packages: $1" ;;
   esac

@@ -13,6 +13,7 @@ use crate::config::{self, Dirs};
 use crate::error::{Context as _, Error};
 use crate::network::Networks;
 use crate::paths::{Paths, Scope};
+use crate::store::Store;
 use crate::volume::Volumes;
 
 /// Print the completion script of a shell
@@ -79,6 +80,14 @@ pub(crate) fn networks() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let names = Paths::find(Scope::of_caller()).and_then(|paths| Networks::new(&paths).names()).unwrap_or_default();
         names.into_iter().map(|name| CompletionCandidate::new(name.to_string())).collect()
+    })
+}
+
+/// Completes names of images.
+pub(crate) fn images() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = Paths::find(Scope::of_caller()).and_then(|paths| Store::new(paths).image_names());
+        names.unwrap_or_default().into_iter().map(|named| CompletionCandidate::new(named.name)).collect()
     })
 }
 

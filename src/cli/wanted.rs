@@ -15,9 +15,9 @@ use crate::image;
 use crate::image::rootfs;
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName, MachineType,
-    Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy, Sandbox,
-    SecretRequest, ShareDriver, Spec,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName,
+    MachineType, Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy,
+    Sandbox, SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths::{self, Scope};

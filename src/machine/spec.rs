@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text::kept_as_text;
-use super::{Attachment, Bytes, Digest, Health, ImageOrigin, Limits, MachineName, Mount, Port, Ready, RestartPolicy, Secret};
+use super::{
+    Attachment, Bytes, Digest, Health, ImageOrigin, Limits, MachineName, Mount, Port, Ready, RestartPolicy, Secret,
+};
 use crate::error::{Error, Result};
 
 /// What was asked: enough to start the machine again at any time.

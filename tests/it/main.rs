@@ -13,6 +13,7 @@
 mod keeper;
 mod lab;
 mod leaks;
+mod registry;
 mod small;
 mod talk;
 mod wire;
@@ -22,6 +23,7 @@ mod dialect;
 mod ends;
 mod faults;
 mod health;
+mod images;
 mod killed;
 mod limits;
 mod local;
