@@ -11,6 +11,7 @@
 
 mod devices;
 mod generator;
+mod images;
 mod sandbox;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -33,6 +34,7 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("devices") => return devices.measure(),
         Some("run") => return bench.run(),
+        Some("images") => return images::measure(&bench.kraft),
         Some("generator") => return generator::measure(&bench.kraft),
         Some("sandbox") => return sandbox::measure(&bench.kraft, &bench.guest),
         _ => {}
@@ -42,6 +44,7 @@ fn main() {
     bench.runner_memory();
     devices.measure();
     generator::measure(&bench.kraft);
+    images::measure(&bench.kraft);
     sandbox::measure(&bench.kraft, &bench.guest);
     bench.many();
 }
