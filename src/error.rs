@@ -21,6 +21,8 @@ pub enum Kind {
     Newer,
     /// A deadline passed (exit code 125).
     Timeout,
+    /// What was given as a kernel is a program for Linux (exit code 125).
+    Program,
     /// The VMM cannot be run (exit code 126).
     CannotRun,
     /// A kernel or another input file was not found (exit code 127).
@@ -80,7 +82,7 @@ impl Error {
     /// The exit code that a command which ends by this error has: 125, 126 or 127.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
-            Kind::Failed | Kind::NoSuchMachine | Kind::Conflict | Kind::Newer | Kind::Timeout => 125,
+            Kind::Failed | Kind::NoSuchMachine | Kind::Conflict | Kind::Newer | Kind::Timeout | Kind::Program => 125,
             Kind::CannotRun => 126,
             Kind::NotFound => 127,
         }

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 7] = [
     &["error", "paths", "process", "signals", "undo", "logging"],
     &["machine", "store"],
     &["platform", "network", "volume", "image", "kraftfile", "config", "usage"],
-    &["lifecycle", "declared"],
+    &["lifecycle", "declared", "source"],
     &["local", "runner", "systemd"],
     &["oci", "proxy", "generator"],
     &["cli", "main"],

@@ -13,9 +13,10 @@ use std::process::Command as Process;
 use clap::{Arg, ArgAction, Command};
 
 /// The pages that are no verb's.
-const OTHER_PAGES: [&str; 6] = [
+const OTHER_PAGES: [&str; 7] = [
     "kraft.1.md",
     "kraft-machine.toml.5.md",
+    "kraft-kraftfile.5.md",
     "kraft-users.7.md",
     "kraft.machine.5.md",
     "kraft-generator.8.md",

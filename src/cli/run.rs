@@ -8,6 +8,7 @@ use clap::Args;
 use super::app::App;
 use super::follow::{self, End};
 use super::held::HeldParts;
+use super::output::Format;
 use super::spec_args::SpecArgs;
 use super::wanted::NewMachine;
 use super::{Outcome, linger, output};
@@ -41,6 +42,14 @@ pub(crate) struct RunArgs {
     /// Do not print the name
     #[arg(short, long)]
     quiet: bool,
+
+    /// Say what WHAT is taken for and why, and what would be run; run and change nothing
+    #[arg(long, conflicts_with_all = ["detach", "no_start", "wait"])]
+    explain: bool,
+
+    /// The form of what --explain says
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Format::Table, requires = "explain")]
+    output: Format,
 }
 
 pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
@@ -48,7 +57,10 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 }
 
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
-    let RunArgs { spec, detach, no_start, wait, quiet } = args;
+    let RunArgs { spec, detach, no_start, wait, quiet, explain, output } = args;
+    if explain {
+        return spec.explain(output).map(|()| ExitCode::SUCCESS);
+    }
     let manager = spec.manager();
     let boot = spec.boot();
     let NewMachine { record, held } = spec.into_record(app)?;

@@ -12,10 +12,13 @@ use clap::builder::ValueParser;
 use super::app::App;
 use super::complete;
 use super::enable::Boot;
+use super::explain::Explanation;
 use super::limit_args::LimitArgs;
+use super::output::Format;
 use super::probe_args::ProbeArgs;
 use super::schedule_args::ScheduleArgs;
 use super::secret_args::SecretArgs;
+use super::source_args::SourceArgs;
 use super::volume_args::VolumeArgs;
 use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
@@ -24,6 +27,7 @@ use crate::machine::{
     Platform, Port, RestartPolicy, Sandbox, parse_duration,
 };
 use crate::paths;
+use crate::source::{As, Found, Looked};
 
 /// The restart policies, as completion offers them.
 pub(crate) const POLICIES: [&str; 3] = ["no", "on-failure", "always"];
@@ -31,12 +35,12 @@ pub(crate) const POLICIES: [&str; 3] = ["no", "on-failure", "always"];
 /// What a machine is.
 #[derive(Debug, Args)]
 pub(crate) struct SpecArgs {
-    /// The kernel to run
-    #[arg(value_name = "KERNEL", value_hint = clap::ValueHint::FilePath)]
-    kernel: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
 
-    /// Arguments for the kernel; one that begins with '-' is given by --kernel-arg
-    #[arg(value_name = "KERNEL-ARGS")]
+    /// Arguments for the kernel, or for the application of a program or an image; one that begins with '-' is given by
+    /// --kernel-arg, or behind --
+    #[arg(value_name = "ARGS")]
     arguments: Vec<String>,
 
     /// Arguments for the application in the guest
@@ -77,7 +81,7 @@ pub(crate) struct SpecArgs {
 
     /// Compress the RAM disk that a directory or a tar archive becomes, for a kernel that can undo it
     #[arg(
-        long, value_name = "none|gzip|zstd", default_value = "none", requires = "rootfs",
+        long, value_name = "none|gzip|zstd", default_value = "none",
         add = complete::words(Compression::ALL)
     )]
     rootfs_compress: Compression,
@@ -201,34 +205,61 @@ impl SpecArgs {
     /// The record that the machine is to have; see [`Wanted::into_record`].
     pub(crate) fn into_record(self, app: &App) -> Result<NewMachine<'_>> {
         let manager = self.manager();
-        self.into_wanted()?.into_record(app, manager)
+        let found = self.look().found?;
+        found.notes.iter().for_each(|note| log::warn!("{note}"));
+        self.into_wanted(found)?.into_record(app, manager)
     }
 
-    /// What was typed as values. Looks at no file.
-    fn into_wanted(self) -> Result<Wanted> {
+    /// What it is that is to be run.
+    pub(crate) fn look(&self) -> Looked {
+        self.source.look(self.plat, self.arch)
+    }
+
+    /// What would be run and why, without anything being changed.
+    pub(crate) fn explain(self, format: Format) -> Result<()> {
+        let Looked { tried, found } = self.look();
+        let mut explanation = Explanation::new(self.source.what.clone(), tried);
+        let outcome = found.and_then(|found| {
+            let (what, notes) = (found.what.as_str(), found.notes.clone());
+            self.into_wanted(found).map(|wanted| explanation.found(what, wanted, notes))
+        });
+        outcome.inspect_err(|error| explanation.failed(error)).and(explanation.show(format))
+    }
+
+    /// What was typed as values, on top of what comes with what was found.
+    fn into_wanted(self, found: Found) -> Result<Wanted> {
         let (ready, ready_timeout, health) = self.probes.into_parts();
+        let (for_kernel, mut app_args) = match found.what {
+            As::Kernel | As::Project => (self.arguments, Vec::new()),
+            As::Binary | As::Oci => (Vec::new(), self.arguments),
+        };
+        app_args.extend(self.app_args);
+        let env: BTreeMap<_, _> = self.env.iter().map(|text| environment(text)).collect::<Result<_>>()?;
+        let volumes = self.volumes.requests()?;
+        let is_typed = |target: &str| volumes.iter().any(|typed| typed.target == target);
+        let theirs: Vec<_> = found.volumes.into_iter().filter(|volume| !is_typed(&volume.target)).collect();
         Ok(Wanted {
             name: self.name,
-            kernel_args: self.kernel_arg.into_iter().chain(self.arguments).collect(),
-            app_args: self.app_args,
+            kernel_args: found.kernel_args.into_iter().chain(self.kernel_arg).chain(for_kernel).collect(),
+            app_args: if app_args.is_empty() { found.command } else { app_args },
             platform: self.plat,
-            arch: self.arch,
+            arch: self.arch.or(found.arch),
             memory: self.memory,
             cpus: self.cpus,
             accel: if self.disable_acceleration { Accel::Tcg } else { self.accel },
             machine_type: self.machine,
             dialect: self.dialect.0,
-            env: self.env.iter().map(|text| environment(text)).collect::<Result<_>>()?,
-            rootfs: self.rootfs,
+            env: found.env.into_iter().chain(env).collect(),
+            rootfs: self.rootfs.or(found.rootfs),
             rootfs_compress: self.rootfs_compress,
             ports: ports(&self.port)?,
             networks: networks(self.network, self.ip, self.mac)?,
-            volumes: self.volumes.requests()?,
+            volumes: theirs.into_iter().chain(volumes).collect(),
             missing: self.volumes.missing(),
             stop_timeout: self.stop_timeout,
             restart: self.restart,
             auto_remove: self.rm,
-            labels: labels(&self.label)?,
+            labels: found.labels.into_iter().chain(labels(&self.label)?).collect(),
             properties: self.property,
             slice: self.slice,
             limits: self.limits.limits()?.into_iter().fold(Limits::default(), Limits::with),
@@ -240,8 +271,7 @@ impl SpecArgs {
             ready,
             ready_timeout,
             health,
-            image: None,
-            ..Wanted::new(self.kernel)
+            ..Wanted::new(found.kernel)
         })
     }
 }

@@ -130,6 +130,9 @@ impl Wanted {
             rootfs::Wanted { source, compression, kernel: kernel.kind, epoch }.check()
         });
         let source = source.transpose()?;
+        if source.is_none() && !self.rootfs_compress.is_none() {
+            return Err(Error::new("--rootfs-compress goes with a root file system, and there is none"));
+        }
         systemd::check_properties(&self.properties)?;
         if let Some(slice) = &self.slice {
             systemd::check_slice(slice)?;

@@ -23,7 +23,7 @@ use object::{Endianness, elf};
 
 use super::kernel::{Class, Depth, KernelInfo, bad, truncated};
 use super::unikraft::{About, Memory, Sections};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::machine::{Arch, KernelKind};
 
 /// A multiboot header lies wholly within the first so many bytes, says the specification.
@@ -104,6 +104,7 @@ where
         Marks { solo5: true, .. } => KernelKind::Elf,
         Marks { program: true, .. } => {
             return Err(bad(path, "is a program for Linux, not a kernel")
+                .with_kind(Kind::Program)
                 .with_hint("give a unikernel; Unikraft's ELF loader is one that runs programs for Linux"));
         }
         Marks { .. } => KernelKind::Elf,

@@ -112,6 +112,14 @@ pub fn check(path: &Path, wanted: Arch) -> Result<()> {
     look(path, Some(wanted), Depth::Kind).map(drop)
 }
 
+/// Looks whether a file is a kernel, of whatever architecture.
+///
+/// # Errors
+/// As [`inspect`]; of kind [`Kind::Program`](crate::error::Kind::Program) when it is a program for Linux.
+pub fn tell(path: &Path) -> Result<KernelInfo> {
+    look(path, None, Depth::Kind)
+}
+
 fn look(path: &Path, wanted: Option<Arch>, depth: Depth) -> Result<KernelInfo> {
     let file = super::open("kernel", path)?;
     let info = parse_to(&ReadCache::new(file), path, depth)?;

@@ -13,6 +13,7 @@ mod cpio;
 mod image;
 mod initrd;
 mod kernel;
+mod kraftfile;
 mod machine_file;
 mod reference;
 mod tarball;

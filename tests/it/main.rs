@@ -34,6 +34,7 @@ mod netns;
 mod networks;
 mod packed;
 mod ports;
+mod projects;
 mod published;
 mod ready;
 mod rootfs;

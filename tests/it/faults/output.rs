@@ -145,7 +145,7 @@ fn wrong_use() {
     let lab = Lab::new("usage").with_store();
     for (args, wanted) in [
         (&["fly"][..], "'fly'"),
-        (&["run"], "KERNEL"),
+        (&["run"], "has no Kraftfile"),
         (&["ps", "--frob"], "'--frob'"),
         (&["ps", "-o", "xml"], "'xml'"),
         (&["start"], "MACHINE"),

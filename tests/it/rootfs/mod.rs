@@ -278,7 +278,7 @@ fn what_cannot_be_packed_is_told_and_leaves_nothing() {
     let error = create(&lab, "m", initrd.as_ref(), &["--rootfs-compress=zstd"]).fails(125);
     assert!(error.contains("is a RAM disk, which is used as it is"), "{error}");
     let said = lab.kraft(["create", "--name", &lab.name("m"), "--rootfs-compress=zstd", &guest("tiny")]);
-    assert!(said.code == 125 && said.err.contains("--rootfs <DIR|FILE>"), "{}", said.err);
+    assert!(said.code == 125 && said.err.contains("--rootfs-compress goes with a root file system"), "{}", said.err);
     // Given as it is, it is used in its place.
     create(&lab, "m", initrd.as_ref(), &[]).ok();
     let spec = &lab.inspect("m")["record"]["spec"];

@@ -1,0 +1,286 @@
+//! What the argument of `kraft run` and `kraft create` names. [`look`] goes through what it may be in one fixed order, and
+//! remembers what it tried; it runs nothing, asks nobody and changes nothing.
+//!
+//! ```text
+//! none                 the working directory, as a project
+//! a path that exists   kernel    a file that is a kernel
+//!                      binary    a program for Linux, on an ELF loader
+//!                      project   a directory with a Kraftfile, and if it has none, with what a build left there
+//! anything else        oci       an image: a reference, or oci:DIR, oci-archive:FILE, docker-archive:FILE
+//! ```
+//!
+//! The first that it is, it is: a path that exists is never an image, unless `--as oci` says so.
+
+mod binary;
+mod image;
+mod project;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::{Error, Kind, Result};
+use crate::image::kernel;
+use crate::kraftfile::{self, Variables};
+use crate::machine::{Arch, MountRequest, Platform};
+
+/// What an argument may be taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// A kernel's file.
+    Kernel,
+    /// A program for Linux.
+    Binary,
+    /// A directory.
+    Project,
+    /// An image.
+    Oci,
+}
+
+impl As {
+    /// All of them, in the order in which they are tried.
+    pub const ALL: &'static [Self] = &[Self::Kernel, Self::Binary, Self::Project, Self::Oci];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Binary => "binary",
+            Self::Project => "project",
+            Self::Oci => "oci",
+        }
+    }
+}
+
+impl fmt::Display for As {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for As {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
+            Error::new(format!("unknown kind '{}': known are {}", text.escape_debug(), known.join(", ")))
+        })
+    }
+}
+
+/// What is asked for besides the argument.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// What it is to be taken for.
+    pub forced: Option<As>,
+    /// Which of a project's targets, by its name or as `PLAT/ARCH`.
+    pub target: Option<&'a str>,
+    /// Another Kraftfile than the directory's.
+    pub kraftfile: Option<&'a Path>,
+    /// The platform that is to run it.
+    pub platform: Platform,
+    /// The guest's architecture; the host's is preferred if `None`.
+    pub arch: Option<Arch>,
+    /// What `${VAR}` in a Kraftfile means.
+    pub variables: Variables<'a>,
+}
+
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").field("forced", &self.forced).field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// What is to be run, and what comes with it. What the command line says goes before all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub what: As,
+    /// The kernel's file.
+    pub kernel: PathBuf,
+    /// Its architecture, where more is known than the file says.
+    pub arch: Option<Arch>,
+    /// Arguments for the kernel.
+    pub kernel_args: Vec<String>,
+    /// The root file system: whatever `--rootfs` takes.
+    pub rootfs: Option<PathBuf>,
+    /// The application's arguments.
+    pub command: Vec<String>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Directories of the host's.
+    pub volumes: Vec<MountRequest>,
+    /// What a person should know of, a line each.
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    /// A kernel with nothing else.
+    pub fn new(what: As, kernel: PathBuf) -> Self {
+        Self {
+            what,
+            kernel,
+            arch: None,
+            kernel_args: Vec::new(),
+            rootfs: None,
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            volumes: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Something that the argument may have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// What.
+    pub what: As,
+    /// Whether it is that.
+    pub is_it: bool,
+    /// Why, or why not.
+    pub why: String,
+}
+
+/// What was tried, and what came of it.
+#[derive(Debug)]
+pub struct Looked {
+    /// In order. What comes behind the last was not tried.
+    pub tried: Vec<Tried>,
+    /// What it is.
+    pub found: Result<Found>,
+}
+
+/// Finds what an argument names.
+pub fn look(argument: Option<&Path>, asked: &Asked<'_>) -> Looked {
+    let mut tried = Vec::new();
+    let found = try_all(argument, asked, &mut |what, is_it, why: String| tried.push(Tried { what, is_it, why }));
+    Looked { tried, found }
+}
+
+/// Notes one attempt.
+type Note<'a> = &'a mut dyn FnMut(As, bool, String);
+
+fn try_all(argument: Option<&Path>, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
+    let path = argument.unwrap_or(Path::new("."));
+    let found = match (asked.forced, argument) {
+        (Some(As::Kernel), Some(path)) => kernel::tell(path).map(|_| {
+            note(As::Kernel, true, "--as kernel".into());
+            Found::new(As::Kernel, path.to_owned())
+        })?,
+        (Some(As::Binary), Some(path)) => {
+            note(As::Binary, true, "--as binary".into());
+            binary::binary(path, asked)?
+        }
+        (Some(As::Oci), Some(path)) => {
+            note(As::Oci, true, "--as oci".into());
+            image::image(reference(path)?, asked)?
+        }
+        (Some(forced @ (As::Kernel | As::Binary | As::Oci)), None) => {
+            return Err(Error::new(format!("--as {forced} needs an argument that names it")));
+        }
+        (Some(As::Project), _) => project(path, asked, note)?,
+        (None, None) => project(path, asked, note).map_err(|error| match asked.kraftfile {
+            // Nothing was asked for at all.
+            None if kraftfile::find(path).is_none() => error.with_kind(Kind::Failed).context("nothing to run"),
+            _ => error,
+        })?,
+        (None, Some(path)) => match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                let shown = path.display();
+                note(As::Kernel, false, format!("{shown} is a directory"));
+                note(As::Binary, false, format!("{shown} is a directory"));
+                project(path, asked, note)?
+            }
+            Ok(_) => file(path, asked, note)?,
+            Err(error) => elsewhere(path, &error, asked, note)?,
+        },
+    };
+    let option = [("--target", asked.target.is_some()), ("--kraftfile", asked.kraftfile.is_some())];
+    match option.iter().find(|(_, given)| *given && found.what != As::Project) {
+        Some((option, _)) => Err(Error::new(format!("{option} goes with a project, and {} is none", path.display()))),
+        None => Ok(found),
+    }
+}
+
+/// A path that is no directory's.
+fn file(path: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
+    match kernel::tell(path) {
+        Ok(info) => {
+            note(As::Kernel, true, format!("{} is one, for {}", path.display(), info.arch));
+            Ok(Found::new(As::Kernel, path.to_owned()))
+        }
+        Err(error) if error.kind() == Kind::Program => {
+            note(As::Kernel, false, error.to_string());
+            note(As::Binary, true, format!("{} is a program for Linux", path.display()));
+            binary::binary(path, asked)
+        }
+        Err(error) => {
+            note(As::Kernel, false, error.to_string());
+            note(As::Binary, false, format!("{} is no program for Linux", path.display()));
+            note(As::Project, false, format!("{} is not a directory", path.display()));
+            note(As::Oci, false, format!("{} exists", path.display()));
+            Err(error)
+        }
+    }
+}
+
+/// What is no path that exists.
+fn elsewhere(path: &Path, error: &std::io::Error, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
+    let missing = if error.kind() == std::io::ErrorKind::NotFound {
+        format!("{} does not exist", path.display())
+    } else {
+        format!("{}: {error}", path.display())
+    };
+    for what in [As::Kernel, As::Binary, As::Project] {
+        note(what, false, missing.clone());
+    }
+    let text = match reference(path) {
+        Ok(text) if !text.starts_with(['/', '.', '~']) => text,
+        _ => {
+            note(As::Oci, false, format!("{} is a path", path.display()));
+            // Says what is wrong with the path.
+            return kernel::tell(path).map(|_| Found::new(As::Kernel, path.to_owned()));
+        }
+    };
+    note(As::Oci, true, "it is no path that exists".into());
+    image::image(text, asked)
+}
+
+fn project(dir: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
+    let shown = dir.display();
+    if !dir.is_dir() {
+        note(As::Project, false, format!("{shown} is not a directory"));
+        return Err(Error::of(Kind::NotFound, format!("no such directory: {shown}")));
+    }
+    match asked.kraftfile.map(Path::to_owned).or_else(|| kraftfile::find(dir)) {
+        Some(file) => {
+            note(As::Project, true, format!("{} is its Kraftfile", file.display()));
+            project::of_kraftfile(dir, &file, asked)
+        }
+        None => match project::of_build(dir, asked)? {
+            Some(found) => {
+                note(As::Project, true, format!("{} has a build", dir.join(kraftfile::BUILD).display()));
+                Ok(found)
+            }
+            None => {
+                let names = kraftfile::NAMES.join(", ");
+                let why = format!("{shown} has no Kraftfile ({names}), and no kernel in {}", kraftfile::BUILD);
+                note(As::Project, false, why.clone());
+                Err(Error::of(Kind::NotFound, why).with_hint("`--as oci` takes it for an image's name"))
+            }
+        },
+    }
+}
+
+fn reference(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Error::new(format!("{} is no image's name: it is not UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests;
