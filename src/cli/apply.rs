@@ -105,6 +105,8 @@ fn create(service: &SystemdService, record: Record, held: HeldParts<'_>) -> Resu
 fn replace(app: &App, service: &SystemdService, new: NewMachine<'_>, old: Record) -> Result<Then> {
     let name = old.spec.name.clone();
     let ran = service.get(&name)?.state.is_live();
+    // What it was stays until it is known that it is not needed any more.
+    let _files = (app.store.rootfs_cache()?, app.store.copies()?);
     remove(app, service, &name)?;
     let Err(error) = create(service, new.record, new.held) else {
         return Ok(if ran { Then::Start } else { Then::Leave });

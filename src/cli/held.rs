@@ -15,23 +15,23 @@ use crate::volume::{self, Missing};
 #[derive(Debug)]
 pub(crate) struct HeldParts<'a> {
     volumes: Volumes<'a>,
-    rootfs: Option<RootfsCache>,
+    files: Vec<RootfsCache>,
 }
 
 impl<'a> HeldParts<'a> {
-    pub(super) fn new(volumes: Volumes<'a>, rootfs: Option<RootfsCache>) -> Self {
-        Self { volumes, rootfs }
+    pub(super) fn new(volumes: Volumes<'a>, files: Vec<RootfsCache>) -> Self {
+        Self { volumes, files }
     }
 
-    /// The machine has its root file system: others' may be swept again.
-    pub(crate) fn rootfs_taken(&mut self) {
-        self.rootfs = None;
+    /// The machine has its own files: others' may be swept again.
+    pub(crate) fn files_taken(&mut self) {
+        self.files.clear();
     }
 
     /// The machine is there: from now on its record keeps what it has.
     pub(crate) fn keep(self) {
         self.volumes.keep();
-        drop(self.rootfs);
+        drop(self.files);
     }
 }
 

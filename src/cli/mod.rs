@@ -17,6 +17,7 @@ mod explain;
 mod export;
 mod filter;
 mod follow;
+mod found;
 
 mod generator;
 mod held;

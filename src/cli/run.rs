@@ -136,7 +136,7 @@ fn foreground(app: &App, record: Record, mut held: HeldParts<'_>) -> Result<Exit
     let remove = record.spec.auto_remove;
     let service = app.local();
     service.create(record.clone())?;
-    held.rootfs_taken();
+    held.files_taken();
     let outcome = runner::run(&app.store, &name, ConsoleMode::LogAndShow, &|| Duration::ZERO);
     let never_ran = outcome.as_ref().map_or(true, |exit| exit.reason == crate::machine::Reason::StartFailed);
     if remove || never_ran {

@@ -234,32 +234,28 @@ impl SpecArgs {
             As::Binary | As::Oci => (Vec::new(), self.arguments),
         };
         app_args.extend(self.app_args);
-        let env: BTreeMap<_, _> = self.env.iter().map(|text| environment(text)).collect::<Result<_>>()?;
-        let volumes = self.volumes.requests()?;
-        let is_typed = |target: &str| volumes.iter().any(|typed| typed.target == target);
-        let theirs: Vec<_> = found.volumes.into_iter().filter(|volume| !is_typed(&volume.target)).collect();
-        Ok(Wanted {
+        let typed = Wanted {
             name: self.name,
-            kernel_args: found.kernel_args.into_iter().chain(self.kernel_arg).chain(for_kernel).collect(),
-            app_args: if app_args.is_empty() { found.command } else { app_args },
+            kernel_args: self.kernel_arg.into_iter().chain(for_kernel).collect(),
+            app_args,
             platform: self.plat,
-            arch: self.arch.or(found.arch),
+            arch: self.arch,
             memory: self.memory,
             cpus: self.cpus,
             accel: if self.disable_acceleration { Accel::Tcg } else { self.accel },
             machine_type: self.machine,
             dialect: self.dialect.0,
-            env: found.env.into_iter().chain(env).collect(),
-            rootfs: self.rootfs.or(found.rootfs),
+            env: self.env.iter().map(|text| environment(text)).collect::<Result<_>>()?,
+            rootfs: self.rootfs,
             rootfs_compress: self.rootfs_compress,
             ports: ports(&self.port)?,
             networks: networks(self.network, self.ip, self.mac)?,
-            volumes: theirs.into_iter().chain(volumes).collect(),
+            volumes: self.volumes.requests()?,
             missing: self.volumes.missing(),
             stop_timeout: self.stop_timeout,
             restart: self.restart,
             auto_remove: self.rm,
-            labels: found.labels.into_iter().chain(labels(&self.label)?).collect(),
+            labels: labels(&self.label)?,
             properties: self.property,
             slice: self.slice,
             limits: self.limits.limits()?.into_iter().fold(Limits::default(), Limits::with),
@@ -271,8 +267,9 @@ impl SpecArgs {
             ready,
             ready_timeout,
             health,
-            ..Wanted::new(found.kernel)
-        })
+            ..Wanted::new(PathBuf::new())
+        };
+        Ok(typed.over(found))
     }
 }
 

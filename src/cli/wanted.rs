@@ -223,15 +223,22 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    /// What the root file system becomes, held until the machine has taken it.
-    pub(crate) fn pack(&mut self, app: &App) -> Result<Option<RootfsCache>> {
-        let Some(source) = self.rootfs.take() else { return Ok(None) };
-        let made = source.prepare(&app.store)?;
-        Ok(made.map(|(digest, cache)| {
+    /// Has what the machine's own files are to be, held until the machine has taken them: the kernel, and what the root
+    /// file system becomes.
+    pub(crate) fn pack(&mut self, app: &App) -> Result<Vec<RootfsCache>> {
+        let mut held = Vec::new();
+        if let Some(source) = &self.rootfs {
+            let (digest, cache) = source.prepare(&app.store)?;
             self.spec.initrd = Some(app.store.own_rootfs(&self.spec.name));
             self.spec.rootfs_digest = Some(digest);
-            cache
-        }))
+            held.push(cache);
+        }
+        let copies = app.store.copies()?;
+        let digest = image::own::keep("kernel", self.spec.kernel.given(), &copies)?;
+        let own = app.store.own_kernel(&self.spec.name);
+        self.spec.kernel = self.spec.kernel.clone().owned(own, digest);
+        held.push(copies);
+        Ok(held)
     }
 
     /// A strict machine has a user and a view of its own. Where its volumes cannot be given to him it has root's, as a
@@ -247,7 +254,7 @@ impl Settled {
         output::note(format_args!("{}: --sandbox {}, as {why}", self.spec.name, self.spec.sandbox));
     }
 
-    /// Makes the volumes that are missing and the root file system.
+    /// Makes the volumes that are missing and the machine's own files.
     pub(crate) fn make(mut self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
         secrets::check(&self.spec, manager)?;
         let volumes = Volumes::hold(app, &self.spec, self.missing)?;
@@ -257,8 +264,8 @@ impl Settled {
             }
             shares::check_confined(&self.spec)?;
         }
-        let rootfs = self.pack(app)?;
-        Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, rootfs) })
+        let files = self.pack(app)?;
+        Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, files) })
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         (value != T::default()).then_some(value)
     }
     let mut settings = Settings {
-        kernel: Some(spec.kernel.path.clone()),
+        kernel: Some(spec.kernel.given().to_owned()),
         kernel_args: some(spec.kernel_args.clone()),
         args: some(spec.app_args.clone()),
         memory: Some(spec.memory),

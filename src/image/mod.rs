@@ -1,6 +1,6 @@
 //! The files that a guest is made of, and what can be told by looking at them: [kernels](kernel), those of
 //! [Unikraft](unikraft) in particular, [RAM disks](initrd), the [root file systems](rootfs) that are made into such, and
-//! the [images](oci) in which they are passed around.
+//! the [images](oci) in which they are passed around; and how a machine has [its own](own).
 
 pub mod cpio;
 pub mod directory;
@@ -9,6 +9,7 @@ pub mod extend;
 pub mod initrd;
 pub mod kernel;
 pub mod oci;
+pub mod own;
 pub mod rootfs;
 pub mod tarball;
 pub mod tree;

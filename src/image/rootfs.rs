@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::directory::Directory;
 use super::initrd::{self, Format};
+use super::own;
 use super::tarball::{Tarball, is_tar_header};
 use super::tree::{HardLinks, Packing, Tree, pack};
 use crate::error::{Context as _, Error, Kind, Result};
@@ -180,8 +181,7 @@ impl Files {
 
     /// What was found and how it is packed; none if it was found too soon after a change to be sure.
     fn fingerprint(&self, found: Digest, newest: i128, began: Duration) -> Option<Digest> {
-        let settled = began.checked_sub(STEP)?.as_nanos();
-        if u128::try_from(newest).is_ok_and(|newest| newest >= settled) {
+        if !is_settled(newest, began) {
             return None;
         }
         let mut hash = Sha256::new();
@@ -192,6 +192,12 @@ impl Files {
         hash.update(found.to_string());
         Some(Digest::from_bytes(hash.finalize().into()))
     }
+}
+
+/// Whether what changed last at this time has a later time when it changes again.
+pub(super) fn is_settled(newest: i128, began: Duration) -> bool {
+    let settled = began.checked_sub(STEP).map(|settled| settled.as_nanos());
+    settled.is_some_and(|settled| u128::try_from(newest).is_ok_and(|newest| newest < settled))
 }
 
 const BUFFER: usize = 128 << 10;
@@ -252,7 +258,7 @@ fn head(file: &mut impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// What changes when the file does, and when it did last.
-fn stamp(file: &File) -> Result<(Digest, i128)> {
+pub(super) fn stamp(file: &File) -> Result<(Digest, i128)> {
     let of = file.metadata().context("cannot look at it")?;
     let mut hash = Sha256::new();
     for word in [of.dev(), of.ino(), of.len(), of.mtime().cast_unsigned(), of.ctime().cast_unsigned()] {
@@ -265,7 +271,7 @@ fn stamp(file: &File) -> Result<(Digest, i128)> {
 }
 
 /// Checks that a file is what it was.
-fn still(file: &File, before: Digest) -> Result<()> {
+pub(super) fn still(file: &File, before: Digest) -> Result<()> {
     if stamp(file)?.0 == before { Ok(()) } else { Err(Error::new("it changed meanwhile")) }
 }
 
@@ -344,18 +350,20 @@ impl Write for Encoder<'_> {
 }
 
 impl Source {
-    /// Makes what there is to make. Returns the content's name in the cache, if it is made, with the cache held until the
-    /// machine has taken it.
+    /// Makes what there is to make, or copies what is used as it is. Returns the content's name in the cache, with the cache
+    /// held until the machine has taken it.
     ///
     /// # Errors
-    /// Those of [`Files::build`].
-    pub fn prepare(&self, store: &Store) -> Result<Option<(Digest, RootfsCache)>> {
+    /// Those of [`Files::build`] and [`own::keep`].
+    pub fn prepare(&self, store: &Store) -> Result<(Digest, RootfsCache)> {
         match self {
-            Self::Initrd(_) => Ok(None),
+            Self::Initrd(path) => {
+                let copies = store.copies()?;
+                own::keep("rootfs", path, &copies).map(|digest| (digest, copies))
+            }
             Self::Files(files) => {
                 let cache = store.rootfs_cache()?;
-                let digest = files.build(&cache)?;
-                Ok(Some((digest, cache)))
+                files.build(&cache).map(|digest| (digest, cache))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -38,13 +38,13 @@ pub struct Spec {
     /// The VMM's machine type; chosen by what the kernel needs if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_type: Option<MachineType>,
-    /// Absolute path of the initial RAM disk: as given, or the machine's own if it was made of `rootfs`.
+    /// Absolute path of the initial RAM disk, the machine's own; as given, in records of an earlier kraft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<PathBuf>,
     /// Absolute path of what the root file system was asked to be: a RAM disk, a directory, a tar archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<PathBuf>,
-    /// The content of `initrd` if kraft made it of `rootfs`; none if that is a RAM disk and used in its place.
+    /// The content of `initrd`, if it is the machine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs_digest: Option<Digest>,
     /// How what `rootfs` was made into is compressed.
@@ -225,8 +225,14 @@ impl Spec {
 /// A kernel file and what was found in it when the machine was created, so that a start need not look again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
-    /// Absolute path.
+    /// Absolute path: the machine's own, if it has one.
     pub path: PathBuf,
+    /// Absolute path of the file that was given, if `path` is the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<PathBuf>,
+    /// Its content, if it is the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// What it is.
     pub kind: KernelKind,
     /// What its command line is written in, as found or as asked for; by its kind if `None`.
@@ -257,7 +263,20 @@ impl Kernel {
 
     /// A kernel of which nothing else is known.
     pub fn new(path: impl Into<PathBuf>, kind: KernelKind) -> Self {
-        Self { path: path.into(), kind, dialect: None, abilities: Abilities::default(), parameters: None }
+        let (path, abilities) = (path.into(), Abilities::default());
+        Self { path, given: None, digest: None, kind, dialect: None, abilities, parameters: None }
+    }
+
+    /// The file that was given.
+    pub fn given(&self) -> &Path {
+        self.given.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The same as a machine's own.
+    #[must_use]
+    pub fn owned(self, own: PathBuf, digest: Digest) -> Self {
+        let given = self.given.unwrap_or(self.path);
+        Self { path: own, given: Some(given), digest: Some(digest), ..self }
     }
 
     /// What its command line is written in.

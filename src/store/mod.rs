@@ -6,7 +6,8 @@
 //! STATE/machines/NAME/console.log[.1]  the console, with the local manager  written by the runner
 //! STATE/machines/NAME/runner.log       what the runner said, with the local manager
 //! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
-//! STATE/machines/NAME/rootfs.cpio      the root file system, if kraft made it
+//! STATE/machines/NAME/kernel           the kernel
+//! STATE/machines/NAME/rootfs.cpio      the root file system: what kraft made, or the RAM disk that was given
 //! STATE/machines/NAME/origin           what the record was made of, if a file declares the machine
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
@@ -25,6 +26,7 @@
 mod blobs;
 mod ceded;
 mod claim;
+mod copies;
 mod file;
 mod lock;
 mod redefine;
@@ -114,7 +116,7 @@ impl Store {
         let cannot = || format!("cannot create machine {name}");
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
         let fill = |dir: &Path| {
-            record.spec.rootfs_digest.map_or(Ok(()), |digest| self.take_rootfs(digest, dir))?;
+            self.take_files(record, dir)?;
             file::replace(&dir.join(RECORD), text.as_bytes())
         };
         self.shelf.put(name, fill).map_err(|error| match error.kind() {
@@ -250,7 +252,7 @@ impl Store {
         // First, as nothing leads here once the record is gone. A runner makes it again, but none can start now.
         self.remove_runtime(name).with_context(cannot)?;
         self.shelf.take(name).with_context(cannot)?;
-        self.sweep_rootfs();
+        self.sweep_files();
         Ok(())
     }
 
@@ -292,7 +294,7 @@ impl Store {
     /// Removes what killed creators and removers left behind. What is held is still in use.
     pub fn sweep_leftovers(&self) {
         self.shelf.sweep();
-        self.sweep_rootfs();
+        self.sweep_files();
     }
 }
 

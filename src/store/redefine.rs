@@ -1,5 +1,5 @@
-//! A machine that is defined anew under its name: what its record and its root file system were is replaced by what
-//! they are to be. And what a record was made of, for machines that files declare.
+//! A machine that is defined anew under its name: what its record, its kernel and its root file system were is replaced by
+//! what they are to be. And what a record was made of, for machines that files declare.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,11 +9,11 @@ use crate::error::{Context as _, Error, Result};
 use crate::machine::{Digest, MachineName, Record};
 
 const ORIGIN: &str = "origin";
-/// Where a root file system is until it takes the old one's place.
-const STAGING: &str = ".rootfs-new";
+/// Where files are until they take the old ones' places.
+const STAGING: &str = ".files-new";
 
 impl Store {
-    /// Replaces a record, and the machine's root file system by the one that the record has.
+    /// Replaces a record, and the machine's own files by those that the record has.
     ///
     /// # Errors
     /// When something cannot be written. The old record is left then.
@@ -22,17 +22,14 @@ impl Store {
         let cannot = || format!("cannot change machine {name}");
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
         let dir = self.directory(name);
-        self.swap_rootfs(record, &dir).with_context(cannot)?;
+        self.swap_files(record, &dir).with_context(cannot)?;
         file::replace(&dir.join(RECORD), text.as_bytes()).with_context(cannot)?;
-        self.sweep_rootfs();
+        self.sweep_files();
         Ok(())
     }
 
-    fn swap_rootfs(&self, record: &Record, dir: &Path) -> Result<()> {
-        let own = self.own_rootfs(&record.spec.name);
-        let Some(digest) = record.spec.rootfs_digest else {
-            return already(std::fs::remove_file(&own)).with_context(|| format!("cannot remove {}", own.display()));
-        };
+    fn swap_files(&self, record: &Record, dir: &Path) -> Result<()> {
+        let name = &record.spec.name;
         // One that was killed here left it.
         let staging = dir.join(STAGING);
         let clear = || {
@@ -40,12 +37,17 @@ impl Store {
         };
         clear()?;
         file::make_private_dir(&staging)?;
-        let taken = self.take_rootfs(digest, &staging).and_then(|()| {
+        let swap = |own: &Path| {
             let new = staging.join(own.file_name().unwrap_or_default());
-            std::fs::rename(new, &own).with_context(|| format!("cannot replace {}", own.display()))
-        });
+            let is_there = new.symlink_metadata().is_ok();
+            if is_there { std::fs::rename(new, own) } else { already(std::fs::remove_file(own)) }
+                .with_context(|| format!("cannot replace {}", own.display()))
+        };
+        let swapped = self
+            .take_files(record, &staging)
+            .and_then(|()| [self.own_kernel(name), self.own_rootfs(name)].iter().try_for_each(|own| swap(own)));
         // Not empty if both were the same file, which a rename leaves as it is.
-        taken.and(clear())?;
+        swapped.and(clear())?;
         file::sync_dir(dir)
     }
 

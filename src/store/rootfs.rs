@@ -1,4 +1,5 @@
-//! The root file systems that kraft made, each kept once for all machines that have it.
+//! The root file systems that kraft made, each kept once for all machines that have it; so are [copies](super::copies) of
+//! what machines were given as it is, in a directory of their own.
 //!
 //! ```text
 //! STATE/rootfs/SHA256.cpio      an archive, named by its content; its other names are rootfs.cpio of machines
@@ -25,15 +26,47 @@ use crate::error::{Context as _, Result};
 use crate::machine::{Digest, MachineId, MachineName};
 
 const LOCK: &str = ".lock";
-const ARCHIVE: &str = "cpio";
 const SOURCE: &str = "source";
 /// The name of a machine's own.
 const OWN: &str = "rootfs.cpio";
+
+/// What is kept in such a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FilesOf {
+    /// Archives that kraft made.
+    Rootfs,
+    /// Copies of files of the host's.
+    Others,
+}
+
+impl FilesOf {
+    pub(super) const ALL: [Self; 2] = [Self::Rootfs, Self::Others];
+
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Rootfs => "rootfs",
+            Self::Others => "files",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Rootfs => "cpio",
+            Self::Others => "file",
+        }
+    }
+
+    /// The name of the file with this content.
+    pub(super) fn file(self, digest: Digest) -> String {
+        format!("{digest}.{}", self.extension())
+    }
+}
 
 /// The cache, held so that nothing in it is removed before a machine has taken it.
 #[derive(Debug)]
 pub struct RootfsCache {
     dir: PathBuf,
+    files: FilesOf,
     lock: Option<Flock<File>>,
 }
 
@@ -48,42 +81,38 @@ impl Store {
     /// # Errors
     /// When it cannot be made or locked.
     pub fn rootfs_cache(&self) -> Result<RootfsCache> {
-        let dir = self.rootfs_dir();
-        let cannot = || format!("cannot make {}", dir.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(cannot)?;
-        self.sweep_rootfs();
-        let lock = claim::share(open_lock(&dir)?, &dir.display().to_string())?;
-        Ok(RootfsCache { dir, lock: Some(lock) })
+        RootfsCache::open(self.cache_dir(FilesOf::Rootfs), FilesOf::Rootfs)
     }
 
-    /// Removes what nobody uses, unless somebody is busy with the cache.
-    pub fn sweep_rootfs(&self) {
-        sweep(&self.rootfs_dir());
+    /// Removes what nobody uses, unless somebody is busy with it.
+    pub fn sweep_files(&self) {
+        FilesOf::ALL.into_iter().for_each(|files| sweep(&self.cache_dir(files), files));
     }
 
     /// Gives a machine that is being made the archive of this content.
     pub(super) fn take_rootfs(&self, digest: Digest, staging: &Path) -> Result<()> {
-        let (from, to) = (self.rootfs_dir().join(archive(digest)), staging.join(OWN));
-        let cannot = || format!("cannot take the root file system {}", from.display());
-        match std::fs::hard_link(&from, &to) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(e).with_context(cannot),
-            Ok(()) => Ok(()),
-            // As many names as the file system allows, or it knows no links.
-            Err(_) => std::fs::copy(&from, &to).and_then(|_| File::open(&to)?.sync_all()).with_context(cannot),
-        }
+        self.take_file(digest, &FilesOf::ALL, &staging.join(OWN)).context("cannot take the root file system")
     }
 
-    fn rootfs_dir(&self) -> PathBuf {
-        self.paths().state.join("rootfs")
+    pub(super) fn cache_dir(&self, files: FilesOf) -> PathBuf {
+        self.paths().state.join(files.directory())
     }
 }
 
 impl RootfsCache {
+    pub(super) fn open(dir: PathBuf, files: FilesOf) -> Result<Self> {
+        let cannot = || format!("cannot make {}", dir.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(cannot)?;
+        sweep(&dir, files);
+        let lock = claim::share(open_lock(&dir)?, &dir.display().to_string())?;
+        Ok(Self { dir, files, lock: Some(lock) })
+    }
+
     /// The content that was made of what has this fingerprint, if it is still there.
     pub fn find(&self, fingerprint: Digest) -> Option<Digest> {
         let target = std::fs::read_link(self.dir.join(source(fingerprint))).ok()?;
-        let digest = target.to_str()?.strip_suffix(ARCHIVE)?.strip_suffix('.')?.parse().ok()?;
-        self.dir.join(archive(digest)).is_file().then_some(digest)
+        let digest = target.to_str()?.strip_suffix(self.files.extension())?.strip_suffix('.')?.parse().ok()?;
+        self.dir.join(self.files.file(digest)).is_file().then_some(digest)
     }
 
     /// Where content is: never to be written to.
@@ -121,7 +150,7 @@ impl Drop for RootfsCache {
     fn drop(&mut self) {
         // Let go of first, as it keeps the sweep out. Then what no machine took in the end is not left.
         drop(self.lock.take());
-        sweep(&self.dir);
+        sweep(&self.dir, self.files);
     }
 }
 
@@ -135,6 +164,16 @@ pub struct NewRootfs<'a> {
 }
 
 impl NewRootfs<'_> {
+    /// Gives it the content of another file, at once, where the file system can share that; its hash is still to be told.
+    pub(super) fn clone_of(&mut self, source: &File) -> bool {
+        rustix::fs::ioctl_ficlone(&self.file, source).is_ok()
+    }
+
+    /// Tells it what it has already.
+    pub(super) fn hash(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+    }
+
     /// Keeps what was written, under its content's name, and remembers what it was made of.
     ///
     /// # Errors
@@ -145,14 +184,14 @@ impl NewRootfs<'_> {
         let digest = Digest::from_bytes(self.hash.finalize_reset().into());
         self.file.sync_all().with_context(cannot)?;
         if let Some(path) = self.path.take() {
-            let kept = dir.join(archive(digest));
+            let kept = dir.join(self.cache.files.file(digest));
             // The one that is there is the same, and machines may have it already.
             let moved = if kept.exists() { std::fs::remove_file(&path) } else { std::fs::rename(&path, kept) };
             moved.with_context(cannot)?;
         }
         if let Some(fingerprint) = fingerprint {
             let new = dir.join(format!("{NEW}{}", MachineId::from_bytes(random()?)));
-            std::os::unix::fs::symlink(archive(digest), &new)
+            std::os::unix::fs::symlink(self.cache.files.file(digest), &new)
                 .and_then(|()| std::fs::rename(&new, dir.join(source(fingerprint))))
                 .with_context(cannot)?;
         }
@@ -184,10 +223,6 @@ impl Drop for NewRootfs<'_> {
     }
 }
 
-fn archive(digest: Digest) -> String {
-    format!("{digest}.{ARCHIVE}")
-}
-
 fn source(fingerprint: Digest) -> String {
     format!("{fingerprint}.{SOURCE}")
 }
@@ -198,17 +233,17 @@ fn open_lock(dir: &Path) -> Result<File> {
     file.with_context(|| format!("cannot open {}", path.display()))
 }
 
-fn sweep(dir: &Path) {
+fn sweep(dir: &Path, files: FilesOf) {
     if !dir.exists() {
         return;
     }
-    match try_sweep(dir) {
+    match try_sweep(dir, files) {
         Ok(()) => {}
         Err(error) => log::debug!("cannot clean up {}: {error}", dir.display()),
     }
 }
 
-fn try_sweep(dir: &Path) -> Result<()> {
+fn try_sweep(dir: &Path, files: FilesOf) -> Result<()> {
     // Another who removes may have come by what has no user only since then.
     let _turn = claim::alone(File::open(dir).context("cannot open it")?, &dir.display().to_string())?;
     let _lock = match Flock::lock(open_lock(dir)?, FlockArg::LockExclusiveNonblock) {
@@ -222,7 +257,8 @@ fn try_sweep(dir: &Path) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let extension = path.extension().and_then(|extension| extension.to_str());
         let unused = || entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1);
-        if name.to_str().is_some_and(|name| name.starts_with(NEW)) || (extension == Some(ARCHIVE) && unused()) {
+        if name.to_str().is_some_and(|name| name.starts_with(NEW)) || (extension == Some(files.extension()) && unused())
+        {
             std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         } else if extension == Some(SOURCE) {
             links.push(path);
@@ -244,7 +280,7 @@ mod tests {
     }
 
     fn files(scratch: &Scratch) -> Vec<String> {
-        let entries = std::fs::read_dir(scratch.store.rootfs_dir()).unwrap().flatten();
+        let entries = std::fs::read_dir(scratch.store.cache_dir(FilesOf::Rootfs)).unwrap().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
         names.retain(|name| name != LOCK);
         names.sort();
@@ -285,7 +321,7 @@ mod tests {
         let digest = make(&cache, b"a", Some(fingerprint(1)));
         let unfinished = cache.begin().unwrap();
         let other = s.store.rootfs_cache().unwrap();
-        s.store.sweep_rootfs();
+        s.store.sweep_files();
         drop(other);
         assert_eq!(files(&s).len(), 3);
         drop(unfinished);
@@ -304,7 +340,7 @@ mod tests {
         s.store.create(&record).unwrap();
         drop(cache);
         // One who cleans up, and came by this archive already.
-        let dir = s.store.rootfs_dir();
+        let dir = s.store.cache_dir(FilesOf::Rootfs);
         let turn = claim::alone(File::open(&dir).unwrap(), "the cache").unwrap();
         let lock = claim::alone(open_lock(&dir).unwrap(), "the cache").unwrap();
         let (done, removed) = std::sync::mpsc::channel();
@@ -325,7 +361,7 @@ mod tests {
         make(&cache, b"a", Some(fingerprint(1)));
         std::mem::forget(cache.begin().unwrap());
         // Killed: its lock is gone, and nobody cleaned up.
-        let (mut cache, dir) = (std::mem::ManuallyDrop::new(cache), s.store.rootfs_dir());
+        let (mut cache, dir) = (std::mem::ManuallyDrop::new(cache), s.store.cache_dir(FilesOf::Rootfs));
         drop(cache.lock.take());
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 4);
         drop(s.store.rootfs_cache().unwrap());

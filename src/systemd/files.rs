@@ -127,7 +127,8 @@ fn one_line(text: &str) -> String {
 fn mounts<'a>(record: &'a Record, paths: &'a Paths) -> Vec<&'a Path> {
     let spec = &record.spec;
     let shared = spec.volumes.iter().filter(|mount| mount.volume.is_none()).map(|mount| &mount.source);
-    [&paths.state, &spec.kernel.path].into_iter().chain(&spec.rootfs).chain(shared).map(PathBuf::as_path).collect()
+    let rest = spec.rootfs.iter().chain(shared).map(PathBuf::as_path);
+    [paths.state.as_path(), spec.kernel.given()].into_iter().chain(rest).collect()
 }
 
 #[cfg(test)]

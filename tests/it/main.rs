@@ -32,6 +32,7 @@ mod many;
 mod names;
 mod netns;
 mod networks;
+mod own;
 mod packed;
 mod ports;
 mod projects;

@@ -9,7 +9,7 @@ use crate::cli::wanted::Settled;
 use crate::cli::written::{self, APPLIED};
 use crate::config::{self, Dirs, MachineFile};
 use crate::error::{Error, Kind, Result};
-use crate::machine::{Attachment, MachineName, Manager, Record, Spec};
+use crate::machine::{Attachment, Kernel, MachineName, Manager, Record, Spec};
 use crate::{paths, platform};
 
 /// What becomes of a machine.
@@ -138,11 +138,25 @@ fn compared(app: &App, mut settled: Settled, old: Record, dir: &str) -> Result<S
         }
     }
     keep_addresses(&mut settled.spec, &old.spec);
-    settled.pack(app)?;
-    if settled.spec == old.spec {
+    let _files = settled.pack(app)?;
+    if like(&settled.spec, &old.spec) == old.spec {
         return Ok(Step { name, action: Action::Unchanged, wanted: None, old: None });
     }
     Ok(Step { name, action: Action::Changed, wanted: Some(settled), old: Some(old) })
+}
+
+/// What a machine would be that has no files of its own where the old one has none: an earlier kraft made it.
+fn like(new: &Spec, old: &Spec) -> Spec {
+    let mut spec = new.clone();
+    if old.kernel.digest.is_none() {
+        let path = spec.kernel.given().to_owned();
+        spec.kernel = Kernel { path, given: None, digest: None, ..spec.kernel };
+    }
+    if old.rootfs_digest.is_none() && old.initrd == old.rootfs {
+        spec.initrd.clone_from(&spec.rootfs);
+        spec.rootfs_digest = None;
+    }
+    spec
 }
 
 /// What was left open and chosen when the machine was created stays.

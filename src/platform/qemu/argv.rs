@@ -255,7 +255,7 @@ impl Argv {
 pub(super) fn check(spec: &Spec) -> Result<()> {
     if spec.kernel.kind == KernelKind::Elf && spec.arch == Arch::X86_64 {
         let why = "has neither a PVH entry nor a multiboot header: QEMU cannot start it";
-        return Err(Error::of(Kind::CannotRun, format!("kernel {} {why}", spec.kernel.path.display())));
+        return Err(Error::of(Kind::CannotRun, format!("kernel {} {why}", spec.kernel.given().display())));
     }
     if spec.networks.is_empty() {
         forwards(&spec.ports)?;

@@ -279,11 +279,12 @@ fn what_cannot_be_packed_is_told_and_leaves_nothing() {
     assert!(error.contains("is a RAM disk, which is used as it is"), "{error}");
     let said = lab.kraft(["create", "--name", &lab.name("m"), "--rootfs-compress=zstd", &guest("tiny")]);
     assert!(said.code == 125 && said.err.contains("--rootfs-compress goes with a root file system"), "{}", said.err);
-    // Given as it is, it is used in its place.
+    // Given as it is, it is copied as it is.
     create(&lab, "m", initrd.as_ref(), &[]).ok();
     let spec = &lab.inspect("m")["record"]["spec"];
-    assert_eq!((&spec["initrd"], &spec["rootfs"]), (&initrd.as_str().into(), &initrd.as_str().into()));
-    assert!(spec["rootfs_digest"].is_null());
+    let own = archive(&lab, "m");
+    assert_eq!((&spec["initrd"], &spec["rootfs"]), (&own.to_str().unwrap().into(), &initrd.as_str().into()));
+    assert!(fs::read(own).unwrap() == fs::read(&initrd).unwrap());
     assert_eq!(cached(&lab), Vec::<String>::new());
 }
 
