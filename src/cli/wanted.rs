@@ -10,7 +10,7 @@ use super::held::{HeldParts, Volumes};
 use super::names;
 use super::output;
 use super::probe_args::milliseconds;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::image;
 use crate::image::rootfs;
 use crate::lifecycle::{secrets, shares};
@@ -264,7 +264,7 @@ impl Settled {
             }
             shares::check_confined(&self.spec)?;
         }
-        let files = self.pack(app)?;
+        let files = self.pack(app).with_context(|| format!("cannot create machine {}", self.spec.name))?;
         Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, files) })
     }
 }

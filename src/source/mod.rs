@@ -185,9 +185,8 @@ fn try_all(argument: Option<&Path>, asked: &Asked<'_>, note: Note<'_>) -> Result
             return Err(Error::new(format!("--as {forced} needs an argument that names it")));
         }
         (Some(As::Project), _) => project(path, asked, note)?,
-        (None, None) => project(path, asked, note).map_err(|error| match asked.kraftfile {
-            // Nothing was asked for at all.
-            None if kraftfile::find(path).is_none() => error.with_kind(Kind::Failed).context("nothing to run"),
+        (None, None) => project(path, asked, note).map_err(|error| match kraftfile::find(path) {
+            None if asked.kraftfile.is_none() => error.context("nothing to run"),
             _ => error,
         })?,
         (None, Some(path)) => match path.metadata() {
@@ -272,7 +271,7 @@ fn project(dir: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
                 let names = kraftfile::NAMES.join(", ");
                 let why = format!("{shown} has no Kraftfile ({names}), and no kernel in {}", kraftfile::BUILD);
                 note(As::Project, false, why.clone());
-                Err(Error::of(Kind::NotFound, why).with_hint("`--as oci` takes it for an image's name"))
+                Err(Error::new(why).with_hint("`--as oci` takes it for an image's name"))
             }
         },
     }

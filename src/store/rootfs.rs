@@ -195,7 +195,10 @@ impl NewRootfs<'_> {
                 .and_then(|()| std::fs::rename(&new, dir.join(source(fingerprint))))
                 .with_context(cannot)?;
         }
-        file::sync_dir(dir)?;
+        // A copy is made again where its name is lost; machines have names of their own for it.
+        if self.cache.files == FilesOf::Rootfs {
+            file::sync_dir(dir)?;
+        }
         Ok(digest)
     }
 }

@@ -26,7 +26,7 @@ fn a_kernel_that_is_none() {
     let empty = lab.file("empty", b"");
     let cases: [(&str, &str, &[&str], i32); 9] = [
         ("/nowhere/kernel", "kernel not found: /nowhere/kernel", &[], 127),
-        ("/etc", "kernel /etc is a directory", &[], 125),
+        ("/etc", "/etc has no Kraftfile", &[], 125),
         (&text, "text is not a kernel", &[], 125),
         (&riscv, "riscv is for an unknown architecture", &[], 125),
         (&arm, "arm is for arm64, not x86_64", &["--arch", "x86_64"], 125),
