@@ -6,14 +6,17 @@ use super::{As, Asked, Found, image};
 use crate::error::{Error, Kind, Result};
 use crate::kraftfile::{self, Kraftfile, Runtime, Target};
 use crate::machine::Arch;
+use crate::paths;
 
 /// What a directory with a Kraftfile has.
 ///
 /// # Errors
 /// What is wrong in the file; that nothing is built yet, and how that is done; that no target is the one that is wanted.
 pub(super) fn of_kraftfile(dir: &Path, file: &Path, asked: &Asked<'_>) -> Result<Found> {
-    let name_dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let file = kraftfile::load(file, &name_dir, asked.variables)?;
+    let named = paths::absolute(dir)?;
+    // `..` has no name of its own.
+    let named = if named.file_name().is_some() { named } else { named.canonicalize().unwrap_or(named) };
+    let file = kraftfile::load(file, &named, asked.variables)?;
     let base = match &file.runtime {
         // What is built here has all of it; a runtime beside it is for who builds.
         Some(runtime) if !file.unikraft => of_runtime(dir, &file, runtime, asked)?,
@@ -25,7 +28,7 @@ pub(super) fn of_kraftfile(dir: &Path, file: &Path, asked: &Asked<'_>) -> Result
         command: if file.cmd.is_empty() { base.command } else { file.cmd },
         env: base.env.into_iter().chain(file.env).collect(),
         labels: base.labels.into_iter().chain(file.labels).collect(),
-        volumes: file.volumes,
+        volumes: base.volumes.into_iter().chain(file.volumes).collect(),
         notes: base.notes.into_iter().chain(file.notes).collect(),
         ..base
     })

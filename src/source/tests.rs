@@ -134,6 +134,17 @@ fn a_project_has_what_its_kraftfile_says() {
 }
 
 #[test]
+fn a_project_has_its_directorys_name_however_that_is_given() {
+    let place = Place::new();
+    place.file("My App/Kraftfile", b"spec: v0.6\nunikraft: stable\ntargets: [qemu/x86_64]\n");
+    place.kernel("My App/.unikraft/build/myapp_qemu-x86_64");
+    place.file("My App/sub/file", b"");
+    for dir in ["My App", "My App/", "My App/.", "My App/sub/.."] {
+        assert!(find(&place.0.join(dir), &asked()).is_ok(), "{dir}");
+    }
+}
+
+#[test]
 fn a_project_that_is_not_built_says_how_that_is_done() {
     let place = Place::new();
     place.kraftfile("unikraft: stable\ntargets: [qemu/x86_64]\n");

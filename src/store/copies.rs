@@ -40,7 +40,7 @@ impl Store {
     /// Gives a machine that is being made its kernel and its root file system.
     pub(super) fn take_files(&self, record: &Record, staging: &Path) -> Result<()> {
         if let Some(digest) = record.spec.kernel.digest {
-            self.take_file(digest, &[FilesOf::Others], &staging.join(KERNEL))
+            self.take_file(digest, &staging.join(KERNEL))
                 .with_context(|| format!("cannot take the kernel {}", record.spec.kernel.given().display()))?;
         }
         match record.spec.rootfs_digest {
@@ -49,10 +49,10 @@ impl Store {
         }
     }
 
-    /// Gives a file the content of this digest, from the first of the places that have it.
-    pub(super) fn take_file(&self, digest: Digest, places: &[FilesOf], to: &Path) -> Result<()> {
-        for place in places {
-            let from = self.cache_dir(*place).join(place.file(digest));
+    /// Gives a file the content of this digest, from wherever that is kept.
+    pub(super) fn take_file(&self, digest: Digest, to: &Path) -> Result<()> {
+        for place in FilesOf::ALL {
+            let from = self.cache_dir(place).join(place.file(digest));
             match std::fs::hard_link(&from, to) {
                 Ok(()) => return Ok(()),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}

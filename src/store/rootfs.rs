@@ -91,7 +91,7 @@ impl Store {
 
     /// Gives a machine that is being made the archive of this content.
     pub(super) fn take_rootfs(&self, digest: Digest, staging: &Path) -> Result<()> {
-        self.take_file(digest, &FilesOf::ALL, &staging.join(OWN)).context("cannot take the root file system")
+        self.take_file(digest, &staging.join(OWN)).context("cannot take the root file system")
     }
 
     pub(super) fn cache_dir(&self, files: FilesOf) -> PathBuf {
