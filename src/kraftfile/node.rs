@@ -42,10 +42,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Value> {
     read.map_err(|error| {
         let said = error.to_string();
         let what = said.split(" at line ").next().unwrap_or(&said).replace('\n', " ");
-        match error.location() {
-            Some(at) => Error::new(format!("{}:{}:{}: {what}", path.display(), at.line(), at.column())),
-            None => Error::new(format!("{}: {what}", path.display())),
-        }
+        // What is wrong with all of it is nowhere in particular.
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        Error::new(format!("{}:{line}:{column}: {what}", path.display()))
     })
 }
 
@@ -56,10 +55,8 @@ impl<'a> Node<'a> {
 
     /// What is wrong here.
     pub(super) fn flaw(&self, why: Error) -> Error {
-        let mut place = self.source.path.display().to_string();
-        if let Some((line, column)) = locate(self.source.text, &self.way) {
-            place = format!("{place}:{line}:{column}");
-        }
+        let (line, column) = locate(self.source.text, &self.way).unwrap_or((1, 1));
+        let place = format!("{}:{line}:{column}", self.source.path.display());
         let key = self.key();
         let error = if key.is_empty() { why } else { why.context(key) };
         error.context(place)

@@ -102,6 +102,7 @@ fn what_is_wrong_is_told_with_line_and_key() {
     for (text, expected) in [
         ("spec: v0.6\nruntime: [\n", "3:1: "),
         ("spec: v0.6\nspec: v0.6\n", "1:1: duplicate entry with key \"spec\""),
+        ("spec: v0.6\n---\nspec: v0.6\n", "1:1: deserializing from YAML containing more than one document"),
         ("- spec\n", "1:1: it is a list, and has to be a map"),
         ("name: x\nruntime: y\n", "1:1: it has no spec"),
         ("spec: v0.6\n", "1:1: it says nothing to run: it has no runtime, no unikraft and no targets"),
