@@ -10,15 +10,17 @@ impl Wanted {
     pub(crate) fn over(self, found: Found) -> Self {
         let is_wanted = |target: &str| self.volumes.iter().any(|volume| volume.target == target);
         let theirs: Vec<_> = found.volumes.into_iter().filter(|volume| !is_wanted(&volume.target)).collect();
+        let arguments = if self.app_args.is_empty() { found.command } else { self.app_args };
         Self {
             kernel: found.kernel,
             kernel_args: found.kernel_args.into_iter().chain(self.kernel_args).collect(),
-            app_args: if self.app_args.is_empty() { found.command } else { self.app_args },
+            app_args: found.entrypoint.into_iter().chain(arguments).collect(),
             arch: self.arch.or(found.arch),
             env: found.env.into_iter().chain(self.env).collect(),
             rootfs: self.rootfs.or(found.rootfs),
             volumes: theirs.into_iter().chain(self.volumes).collect(),
             labels: found.labels.into_iter().chain(self.labels).collect(),
+            image: self.image.or(found.image),
             ..self
         }
     }

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::app::App;
+use super::images::HeldImages;
 use crate::error::{Error, Kind, Result};
 use crate::lifecycle::shares;
 use crate::machine::{Mount, MountRequest, MountSource, ShareDriver, Spec, VolumeName};
@@ -16,22 +17,29 @@ use crate::volume::{self, Missing};
 pub(crate) struct HeldParts<'a> {
     volumes: Volumes<'a>,
     files: Vec<RootfsCache>,
+    images: Option<HeldImages>,
 }
 
 impl<'a> HeldParts<'a> {
     pub(super) fn new(volumes: Volumes<'a>, files: Vec<RootfsCache>) -> Self {
-        Self { volumes, files }
+        Self { volumes, files, images: None }
+    }
+
+    /// What it was made of stays until it is there.
+    pub(super) fn hold_images(&mut self, images: Option<HeldImages>) {
+        self.images = images;
     }
 
     /// The machine has its own files: others' may be swept again.
     pub(crate) fn files_taken(&mut self) {
         self.files.clear();
+        self.images = None;
     }
 
     /// The machine is there: from now on its record keeps what it has.
     pub(crate) fn keep(self) {
         self.volumes.keep();
-        drop(self.files);
+        drop((self.files, self.images));
     }
 }
 

@@ -21,6 +21,7 @@ mod found;
 
 mod generator;
 mod held;
+mod images;
 mod inspect;
 mod kill;
 mod limit_args;

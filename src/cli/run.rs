@@ -59,7 +59,7 @@ pub(crate) fn run(app: &App, args: RunArgs) -> Outcome {
 fn try_run(app: &App, args: RunArgs) -> Result<ExitCode> {
     let RunArgs { spec, detach, no_start, wait, quiet, explain, output } = args;
     if explain {
-        return spec.explain(output).map(|()| ExitCode::SUCCESS);
+        return spec.explain(app, output).map(|()| ExitCode::SUCCESS);
     }
     let manager = spec.manager();
     let boot = spec.boot();

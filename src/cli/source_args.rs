@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::complete;
+use super::images::Images;
+use crate::image::oci::pull::Policy;
 use crate::machine::{Arch, Platform};
 use crate::paths;
 use crate::source::{self, As, Asked, Looked};
@@ -28,11 +30,15 @@ pub(crate) struct SourceArgs {
     /// The project's Kraftfile, instead of the one in its directory
     #[arg(short = 'K', long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     kraftfile: Option<PathBuf>,
+
+    /// When to fetch an image: if it is not there, each time, or not at all
+    #[arg(long, value_name = "missing|always|never", default_value = "missing", add = complete::words(Policy::ALL))]
+    pub(crate) pull: Policy,
 }
 
 impl SourceArgs {
     /// Looks what it is.
-    pub(crate) fn look(&self, platform: Platform, arch: Option<Arch>) -> Looked {
+    pub(crate) fn look(&self, platform: Platform, arch: Option<Arch>, images: &Images<'_>) -> Looked {
         let variables = |name: &str| paths::environment_variable(name)?.into_string().ok();
         let asked = Asked {
             forced: self.forced,
@@ -41,6 +47,7 @@ impl SourceArgs {
             platform,
             arch,
             variables: &variables,
+            images: &|name, arch| images.resolve(name, arch),
         };
         source::look(self.what.as_deref(), &asked)
     }

@@ -13,6 +13,7 @@ use super::app::App;
 use super::complete;
 use super::enable::Boot;
 use super::explain::Explanation;
+use super::images::Images;
 use super::limit_args::LimitArgs;
 use super::output::Format;
 use super::probe_args::ProbeArgs;
@@ -22,6 +23,7 @@ use super::source_args::SourceArgs;
 use super::volume_args::VolumeArgs;
 use super::wanted::{NewMachine, Wanted};
 use crate::error::{Context as _, Error, Result};
+use crate::image::oci::pull::Policy;
 use crate::machine::{
     Accel, Arch, Bytes, Compression, Dialect, Limits, Mac, MachineName, MachineType, Machined, Manager, NetworkRequest,
     Platform, Port, RestartPolicy, Sandbox, parse_duration,
@@ -205,19 +207,26 @@ impl SpecArgs {
     /// The record that the machine is to have; see [`Wanted::into_record`].
     pub(crate) fn into_record(self, app: &App) -> Result<NewMachine<'_>> {
         let manager = self.manager();
-        let found = self.look().found?;
-        found.notes.iter().for_each(|note| log::warn!("{note}"));
-        self.into_wanted(found)?.into_record(app, manager)
+        let images = Images::new(app, self.source.pull, false);
+        let found = self.look(&images).found?;
+        if found.image.is_none() {
+            found.notes.iter().for_each(|note| log::warn!("{note}"));
+        }
+        let mut new = self.into_wanted(found)?.into_record(app, manager)?;
+        new.held.hold_images(images.into_held());
+        Ok(new)
     }
 
     /// What it is that is to be run.
-    pub(crate) fn look(&self) -> Looked {
-        self.source.look(self.plat, self.arch)
+    fn look(&self, images: &Images<'_>) -> Looked {
+        self.source.look(self.plat, self.arch, images)
     }
 
     /// What would be run and why, without anything being changed.
-    pub(crate) fn explain(self, format: Format) -> Result<()> {
-        let Looked { tried, found } = self.look();
+    pub(crate) fn explain(self, app: &App, format: Format) -> Result<()> {
+        // What would have to be fetched is not.
+        let images = Images::new(app, Policy::Never, true);
+        let Looked { tried, found } = self.look(&images);
         let mut explanation = Explanation::new(self.source.what.clone(), tried);
         let outcome = found.and_then(|found| {
             let (what, notes) = (found.what.as_str(), found.notes.clone());

@@ -227,11 +227,21 @@ impl Settled {
     /// file system becomes.
     pub(crate) fn pack(&mut self, app: &App) -> Result<Vec<RootfsCache>> {
         let mut held = Vec::new();
-        if let Some(source) = &self.rootfs {
+        let own = app.store.own_rootfs(&self.spec.name);
+        if let Some(digest) = self.spec.rootfs.as_deref().and_then(|rootfs| app.store.packed(rootfs)) {
+            // An image's: it is there as it is to be, and nobody gave it as a file.
+            (self.spec.initrd, self.spec.rootfs) = (Some(own.clone()), Some(own));
+            self.spec.rootfs_digest = Some(digest);
+        } else if let Some(source) = &self.rootfs {
             let (digest, cache) = source.prepare(&app.store)?;
-            self.spec.initrd = Some(app.store.own_rootfs(&self.spec.name));
+            self.spec.initrd = Some(own);
             self.spec.rootfs_digest = Some(digest);
             held.push(cache);
+        }
+        if let Some(digest) = app.store.packed(self.spec.kernel.given()) {
+            let own = app.store.own_kernel(&self.spec.name);
+            self.spec.kernel = Kernel { digest: Some(digest), path: own, ..self.spec.kernel.clone() };
+            return Ok(held);
         }
         let copies = app.store.copies()?;
         let digest = image::own::keep("kernel", self.spec.kernel.given(), &copies)?;

@@ -1,10 +1,22 @@
 //! What an image is made of.
 
-use super::{Asked, Found};
-use crate::error::{Error, Kind, Result};
+use super::{As, Asked, Found};
+use crate::error::Result;
+use crate::image::oci::resolve::Resolved;
+use crate::machine::ImageOrigin;
 
 /// The kernel and all else that is in an image.
-pub(super) fn image(reference: &str, _asked: &Asked<'_>) -> Result<Found> {
-    let why = format!("no such file or directory: {reference}; as an image this kraft cannot run it yet");
-    Err(Error::of(Kind::NotFound, why))
+pub(super) fn image(name: &str, asked: &Asked<'_>) -> Result<Found> {
+    let image: Resolved = (asked.images)(name, asked.arch)?;
+    Ok(Found {
+        arch: image.arch,
+        rootfs: image.rootfs,
+        entrypoint: image.entrypoint,
+        command: image.command,
+        env: image.env,
+        labels: image.labels,
+        notes: image.notes,
+        image: Some(ImageOrigin { reference: image.name, manifest: image.manifest }),
+        ..Found::new(As::Oci, image.kernel)
+    })
 }

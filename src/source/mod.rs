@@ -22,8 +22,9 @@ use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::kernel;
+use crate::image::oci::resolve::Resolved;
 use crate::kraftfile::{self, Variables};
-use crate::machine::{Arch, MountRequest, Platform};
+use crate::machine::{Arch, ImageOrigin, MountRequest, Platform};
 
 /// What an argument may be taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,13 @@ pub struct Asked<'a> {
     pub arch: Option<Arch>,
     /// What `${VAR}` in a Kraftfile means.
     pub variables: Variables<'a>,
+    /// Where images are.
+    pub images: &'a Images<'a>,
 }
+
+/// Has what is in an image of this name as files, for this architecture. Whoever gives it keeps them as long as they are
+/// needed.
+pub type Images<'a> = dyn Fn(&str, Option<Arch>) -> Result<Resolved> + 'a;
 
 impl fmt::Debug for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,6 +113,8 @@ pub struct Found {
     pub kernel_args: Vec<String>,
     /// The root file system: whatever `--rootfs` takes.
     pub rootfs: Option<PathBuf>,
+    /// The application's first arguments, which are there whatever comes behind them.
+    pub entrypoint: Vec<String>,
     /// The application's arguments.
     pub command: Vec<String>,
     /// The environment.
@@ -114,6 +123,8 @@ pub struct Found {
     pub labels: BTreeMap<String, String>,
     /// Directories of the host's.
     pub volumes: Vec<MountRequest>,
+    /// The image that it is of.
+    pub image: Option<ImageOrigin>,
     /// What a person should know of, a line each.
     pub notes: Vec<String>,
 }
@@ -127,10 +138,12 @@ impl Found {
             arch: None,
             kernel_args: Vec::new(),
             rootfs: None,
+            entrypoint: Vec::new(),
             command: Vec::new(),
             env: BTreeMap::new(),
             labels: BTreeMap::new(),
             volumes: Vec::new(),
+            image: None,
             notes: Vec::new(),
         }
     }

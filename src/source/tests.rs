@@ -53,6 +53,7 @@ fn asked() -> Asked<'static> {
         platform: Platform::Qemu,
         arch: Some(Arch::X86_64),
         variables: &|name| (name == "WHO").then(|| "me".to_owned()),
+        images: &|name, _| Err(Error::of(Kind::NotFound, format!("no image {name} here"))),
     }
 }
 

@@ -94,6 +94,12 @@ impl Store {
         self.take_file(digest, &staging.join(OWN)).context("cannot take the root file system")
     }
 
+    /// The content of a file that is in the cache, by its name there.
+    pub fn packed(&self, path: &Path) -> Option<Digest> {
+        let name = path.strip_prefix(self.cache_dir(FilesOf::Rootfs)).ok()?.to_str()?;
+        name.strip_suffix(FilesOf::Rootfs.extension())?.strip_suffix('.')?.parse().ok()
+    }
+
     pub(super) fn cache_dir(&self, files: FilesOf) -> PathBuf {
         self.paths().state.join(files.directory())
     }
@@ -117,7 +123,7 @@ impl RootfsCache {
 
     /// Where content is: never to be written to.
     pub fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(archive(digest))
+        self.dir.join(self.files.file(digest))
     }
 
     /// A new archive.

@@ -5,7 +5,7 @@ mod info;
 mod login;
 mod logout;
 mod ls;
-mod progress;
+pub(super) mod progress;
 mod prune;
 mod pull;
 mod push;

@@ -1,0 +1,58 @@
+//! The images that machines are made of: fetched when they are not there, and held until the machine has what is in them.
+
+use std::cell::OnceCell;
+
+use super::app::App;
+use super::pkg::progress::Progress;
+use crate::error::Result;
+use crate::image::oci::choose::Asked;
+use crate::image::oci::pull::{self, Policy};
+use crate::image::oci::resolve::{self, Resolved};
+use crate::machine::Arch;
+use crate::store::{Blobs, RootfsCache};
+
+/// The images of a scope. Nothing is opened before one is asked for.
+#[derive(Debug)]
+pub(crate) struct Images<'a> {
+    app: &'a App,
+    policy: Policy,
+    quiet: bool,
+    held: OnceCell<HeldImages>,
+}
+
+/// Keeps images, and what was taken out of them, from being removed.
+#[derive(Debug)]
+pub(crate) struct HeldImages {
+    blobs: Blobs,
+    cache: RootfsCache,
+}
+
+impl<'a> Images<'a> {
+    pub(crate) fn new(app: &'a App, policy: Policy, quiet: bool) -> Self {
+        Self { app, policy, quiet, held: OnceCell::new() }
+    }
+
+    /// What is in an image.
+    pub(crate) fn resolve(&self, name: &str, arch: Option<Arch>) -> Result<Resolved> {
+        let HeldImages { blobs, cache } = self.held()?;
+        let asked = Asked { plat: None, arch };
+        resolve::resolve(name, &asked, blobs, cache, &|reference| {
+            let progress = Progress::new(self.quiet);
+            let watch = |digest, step| progress.show(digest, step);
+            pull::ensure(blobs, reference, self.policy, &asked, &watch).map(|pulled| pulled.root)
+        })
+    }
+
+    /// Lets go of them when that is dropped.
+    pub(crate) fn into_held(self) -> Option<HeldImages> {
+        self.held.into_inner()
+    }
+
+    fn held(&self) -> Result<&HeldImages> {
+        if self.held.get().is_none() {
+            let held = HeldImages { blobs: self.app.store.blobs()?, cache: self.app.store.rootfs_cache()? };
+            let _ = self.held.set(held);
+        }
+        self.held.get().ok_or_else(|| crate::error::Error::new("images are opened twice at once"))
+    }
+}
