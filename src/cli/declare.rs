@@ -2,6 +2,7 @@
 //! made anew if the file, or the kernel that it names, is another by now.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +12,7 @@ use crate::config::{self, MachineFile};
 use crate::declared;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Digest, MachineName, MachineService as _, Manager, Record, RestartPolicy};
+use crate::store::Origin;
 
 /// Has the record say what the machine's file says. Does nothing where it does already.
 pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
@@ -24,7 +26,7 @@ pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
     };
     let origin = origin_of(&file);
     match old {
-        Some(old) if old.manager == Manager::Systemd && app.store.origin(name) == Some(origin) => return Ok(()),
+        Some(old) if old.manager == Manager::Systemd && is_current(app, &file, &old, origin) => return Ok(()),
         Some(old) if old.manager == Manager::Local => {
             let why = format!("machine {name} is there already, and is not the one of {}", file.path().display());
             return Err(Error::of(Kind::Conflict, why).with_hint(format!("`kraft rm {name}` removes it")));
@@ -46,6 +48,25 @@ pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
     app.store.write_origin(name, origin)
 }
 
+/// Whether the record is what the file asks for. A machine has its own kernel and root file system: where those that its
+/// file names are gone, and the file says what it said, the machine starts with what was made of them.
+fn is_current(app: &App, file: &MachineFile, old: &Record, origin: Origin) -> bool {
+    let Some(known) = app.store.origin(&old.spec.name) else { return false };
+    let missing = named(file).find(|path| !path.exists());
+    match missing {
+        Some(path) if known.said == origin.said && old.spec.kernel.digest.is_some() => {
+            log::warn!("{} is not there any more: {} starts with what it has of it", path.display(), old.spec.name);
+            true
+        }
+        Some(_) | None => known == origin,
+    }
+}
+
+/// The files that a file names and that are made the machine's own.
+fn named(file: &MachineFile) -> impl Iterator<Item = &PathBuf> {
+    file.settings.kernel.iter().chain(&file.settings.rootfs)
+}
+
 /// A machine whose file is gone since systemd read it: its record, if it has one, is all there is.
 fn no_file(app: &App, name: &MachineName, flaws: config::Flaws) -> Result<()> {
     let only_gone = flaws.iter().all(|flaw| flaw.kind() == Kind::NotFound);
@@ -65,17 +86,17 @@ pub(super) fn is_restarted(app: &App, name: &MachineName) -> bool {
 }
 
 /// What a record is known to be made of.
-pub(super) fn origin_of(file: &MachineFile) -> Digest {
+pub(super) fn origin_of(file: &MachineFile) -> Origin {
+    let said = Digest::from_bytes(Sha256::digest(file.settings.to_text()).into());
     let mut hash = Sha256::new();
-    hash.update(file.settings.to_text());
     // Those are looked at when the record is made.
-    for path in file.settings.kernel.iter().chain(&file.settings.rootfs) {
+    for path in named(file) {
         if let Ok(metadata) = path.metadata() {
             let (seconds, fraction) = (metadata.mtime(), metadata.mtime_nsec());
             hash.update(format!("{} {} {seconds}.{fraction:09}\n", metadata.dev(), metadata.size()));
         }
     }
-    Digest::from_bytes(hash.finalize().into())
+    Origin { said, named: Digest::from_bytes(hash.finalize().into()) }
 }
 
 /// Tells systemd, which shows it as the unit's status.

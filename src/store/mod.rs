@@ -46,6 +46,7 @@ pub use ceded::Owner;
 pub use claim::Claim;
 pub use file::replace as replace_file;
 pub use lock::Lock;
+pub use redefine::Origin;
 pub use rootfs::{NewRootfs, RootfsCache};
 pub use runtime::{RunnerLock, StopRequest};
 pub use shelf::{Hold, Shelf};

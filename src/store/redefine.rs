@@ -12,6 +12,15 @@ const ORIGIN: &str = "origin";
 /// Where files are until they take the old ones' places.
 const STAGING: &str = ".files-new";
 
+/// What a record was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// What its file said.
+    pub said: Digest,
+    /// Which files that named.
+    pub named: Digest,
+}
+
 impl Store {
     /// Replaces a record, and the machine's own files by those that the record has.
     ///
@@ -52,16 +61,19 @@ impl Store {
     }
 
     /// What the record was made of, if a file declares the machine.
-    pub fn origin(&self, name: &MachineName) -> Option<Digest> {
-        std::fs::read_to_string(self.directory(name).join(ORIGIN)).ok()?.trim().parse().ok()
+    pub fn origin(&self, name: &MachineName) -> Option<Origin> {
+        let text = std::fs::read_to_string(self.directory(name).join(ORIGIN)).ok()?;
+        let (said, named) = text.trim().split_once(' ')?;
+        Some(Origin { said: said.parse().ok()?, named: named.parse().ok()? })
     }
 
     /// Keeps what the record was made of.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_origin(&self, name: &MachineName, digest: Digest) -> Result<()> {
-        file::replace(&self.directory(name).join(ORIGIN), format!("{digest}\n").as_bytes())
+    pub fn write_origin(&self, name: &MachineName, origin: Origin) -> Result<()> {
+        let Origin { said, named } = origin;
+        file::replace(&self.directory(name).join(ORIGIN), format!("{said} {named}\n").as_bytes())
     }
 }
 
@@ -124,8 +136,11 @@ mod tests {
         let record = record("web");
         s.store.create(&record).unwrap();
         assert_eq!(s.store.origin(&record.spec.name), None);
-        let digest = Digest::from_bytes([7; 32]);
-        s.store.write_origin(&record.spec.name, digest).unwrap();
-        assert_eq!(s.store.origin(&record.spec.name), Some(digest));
+        let origin = Origin { said: Digest::from_bytes([7; 32]), named: Digest::from_bytes([8; 32]) };
+        s.store.write_origin(&record.spec.name, origin).unwrap();
+        assert_eq!(s.store.origin(&record.spec.name), Some(origin));
+        // What an earlier kraft wrote says too little.
+        std::fs::write(s.store.directory(&record.spec.name).join(ORIGIN), format!("{}\n", origin.said)).unwrap();
+        assert_eq!(s.store.origin(&record.spec.name), None);
     }
 }

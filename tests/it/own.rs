@@ -124,3 +124,37 @@ fn an_applied_machine_is_another_when_its_kernel_is() {
     lab.kraft(["start", &name]).ok();
     lab.kraft(["rm", "--force", &name]).ok();
 }
+
+#[test]
+fn a_declared_machine_does_without_what_is_gone() {
+    let lab = Lab::new("owndeclared").with_store();
+    let tiny = fs::read(guest("tiny")).unwrap();
+    let (kernel, name) = (lab.file("k.elf", &tiny), lab.name("web"));
+    let config = Path::new(&kernel).with_file_name("config");
+    fs::create_dir_all(config.join("machines")).unwrap();
+    let lab = lab.with_env("KRAFT_CONFIG_DIR", config.to_str().unwrap());
+    let file = config.join("machines").join(format!("{name}.toml"));
+    let say = |memory: &str| fs::write(&file, format!("kernel = \"{kernel}\"\nmemory = \"{memory}\"\n")).unwrap();
+    let memory = || lab.inspect("web")["record"]["spec"]["memory"].clone();
+    // As the machine's unit does it before each start.
+    let declare = || lab.kraft(["runner", "--declared", &name]);
+    say("64Mi");
+    declare().ok();
+    assert_eq!(lab.inspect("web")["record"]["spec"]["kernel"]["given"], kernel);
+    fs::remove_file(&kernel).unwrap();
+    let said = declare();
+    assert!(said.err.contains(&format!("{kernel} is not there any more")), "{}", said.err);
+    said.ok();
+    assert!(fs::read(own(&lab, "web", "kernel")).unwrap() == tiny);
+    // What the file asks for now cannot be had without it.
+    say("65Mi");
+    let error = declare().fails(127);
+    assert!(error.contains(&format!("kernel not found: {kernel}")), "{error}");
+    assert_eq!(memory(), 64 << 20);
+    fs::write(&kernel, &tiny).unwrap();
+    declare().ok();
+    assert_eq!(memory(), 65 << 20);
+    fs::remove_file(&file).unwrap();
+    lab.kraft(["rm", &name]).ok();
+    assert_eq!(kept(&lab), Vec::<String>::new());
+}
