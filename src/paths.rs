@@ -364,3 +364,15 @@ pub fn registry_certificates(registry: &str) -> Vec<PathBuf> {
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }
+
+/// Where ld.so finds libraries by their names: ldconfig(8).
+pub const LIBRARY_CACHE: &str = "/etc/ld.so.cache";
+
+/// Where every ld.so looks at last.
+pub const LIBRARIES: [&str; 2] = ["/lib", "/usr/lib"];
+
+/// The same for musl's.
+pub const MUSL_LIBRARIES: [&str; 3] = ["/lib", "/usr/local/lib", "/usr/lib"];
+
+/// What /lib and the like are in on most systems, under the same name.
+pub const USR: &str = "/usr";

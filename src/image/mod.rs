@@ -1,7 +1,9 @@
 //! The files that a guest is made of, and what can be told by looking at them: [kernels](kernel), those of
-//! [Unikraft](unikraft) in particular, [RAM disks](initrd), the [root file systems](rootfs) that are made into such, and
-//! the [images](oci) in which they are passed around; and how a machine has [its own](own).
+//! [Unikraft](unikraft) in particular, [programs for Linux](binary) that a kernel loads, [RAM disks](initrd), the
+//! [root file systems](rootfs) that are made into such, and the [images](oci) in which they are passed around; and how a
+//! machine has [its own](own).
 
+pub mod binary;
 pub mod cpio;
 pub mod directory;
 mod elf;

@@ -9,6 +9,7 @@
 
 mod newc;
 
+mod binary;
 mod cpio;
 mod image;
 mod initrd;
