@@ -34,6 +34,7 @@ mod output;
 mod pause;
 mod pkg;
 mod probe_args;
+mod program;
 mod ps;
 mod restart;
 mod restore;

@@ -17,6 +17,7 @@ use super::images::Images;
 use super::limit_args::LimitArgs;
 use super::output::Format;
 use super::probe_args::ProbeArgs;
+use super::program;
 use super::schedule_args::ScheduleArgs;
 use super::secret_args::SecretArgs;
 use super::source_args::SourceArgs;
@@ -80,6 +81,14 @@ pub(crate) struct SpecArgs {
     /// The root file system: a directory or a tar archive, which becomes a RAM disk, or a RAM disk, a CPIO archive
     #[arg(short = 'i', long, visible_alias = "initrd", value_name = "DIR|FILE", value_hint = clap::ValueHint::AnyPath)]
     rootfs: Option<PathBuf>,
+
+    /// The kernel that loads a program for Linux: a kernel's file, or an image
+    #[arg(long, value_name = "REF|FILE", value_hint = clap::ValueHint::FilePath)]
+    elfloader: Option<String>,
+
+    /// The directory in the guest that a program for Linux starts in
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
 
     /// Compress the RAM disk that a directory or a tar archive becomes, for a kernel that can undo it
     #[arg(
@@ -247,6 +256,8 @@ impl SpecArgs {
             name: self.name,
             kernel_args: self.kernel_arg.into_iter().chain(for_kernel).collect(),
             app_args,
+            elfloader: self.elfloader,
+            workdir: self.workdir,
             platform: self.plat,
             arch: self.arch,
             memory: self.memory,
@@ -278,7 +289,13 @@ impl SpecArgs {
             health,
             ..Wanted::new(PathBuf::new())
         };
-        Ok(typed.over(found))
+        let what = found.what;
+        program::check(&typed, what)?;
+        let wanted = typed.over(found);
+        match what {
+            As::Binary => program::onto_loader(wanted).map(|(wanted, _)| wanted),
+            As::Kernel | As::Project | As::Oci => Ok(wanted),
+        }
     }
 }
 

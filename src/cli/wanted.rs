@@ -10,9 +10,11 @@ use super::held::{HeldParts, Volumes};
 use super::names;
 use super::output;
 use super::probe_args::milliseconds;
+use super::program;
 use crate::error::{Context as _, Error, Result};
-use crate::image;
-use crate::image::rootfs;
+use crate::image::binary::Taken;
+use crate::image::kernel::KernelInfo;
+use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName,
@@ -30,8 +32,13 @@ use crate::volume::Missing;
 pub(crate) struct Wanted {
     /// Its name; made up if there is none.
     pub(crate) name: Option<MachineName>,
+    /// A kernel, or a program for Linux that a loader's kernel is to run.
     pub(crate) kernel: PathBuf,
     pub(crate) kernel_args: Vec<String>,
+    /// What runs it if it is a program: an image, or a kernel's file.
+    pub(crate) elfloader: Option<String>,
+    /// Where in the guest such a program starts.
+    pub(crate) workdir: Option<String>,
     pub(crate) app_args: Vec<String>,
     pub(crate) platform: Platform,
     /// The kernel's if `None`.
@@ -85,6 +92,8 @@ impl Wanted {
             name: None,
             kernel,
             kernel_args: Vec::new(),
+            elfloader: None,
+            workdir: None,
             app_args: Vec::new(),
             platform: Platform::Qemu,
             arch: None,
@@ -122,12 +131,19 @@ impl Wanted {
     /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
     pub(crate) fn settle(self, app: &App) -> Result<Settled> {
         let networks = attachments(app, self.networks.clone())?;
-        let kernel = image::kernel::inspect(&self.kernel, self.arch)?;
+        let (this, kernel) = program::settle(self)?;
+        this.settle_on(app, &kernel, networks)
+    }
+
+    /// The same for one whose kernel is a kernel and was looked at.
+    fn settle_on(self, app: &App, kernel: &KernelInfo, networks: Vec<Attachment>) -> Result<Settled> {
+        let taken = program::taken(&self, kernel)?;
         let source = self.rootfs.as_deref().map(|source| {
             let epoch = paths::environment_variable("SOURCE_DATE_EPOCH");
             let epoch = epoch.map(|epoch| epoch.to_string_lossy().into_owned());
             let compression = self.rootfs_compress;
-            rootfs::Wanted { source, compression, kernel: kernel.kind, epoch }.check()
+            let program = taken.map(|taken| program::packing(&self.env, taken));
+            rootfs::Wanted { source, compression, kernel: kernel.kind, epoch, program }.check()
         });
         let source = source.transpose()?;
         if source.is_none() && !self.rootfs_compress.is_none() {
@@ -138,6 +154,7 @@ impl Wanted {
             systemd::check_slice(slice)?;
         }
         let record = kernel.record(paths::absolute(&self.kernel)?, self.dialect);
+        let record = if taken == Some(Taken::Whole) { record.without_root() } else { record };
         let (missing, sandbox) = (self.missing, self.sandbox);
         let volumes = super::held::mounts(app, self.volumes.clone())?;
         let secrets = super::secret_args::settle(app.scope, self.secrets.clone())?;

@@ -53,6 +53,14 @@ pub fn inspect(path: &Path) -> Result<Format> {
     parse(&head, path)
 }
 
+/// Looks whether a file is still what a machine has as its RAM disk: that, or a program whose loader takes it as such.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn check(path: &Path) -> Result<()> {
+    inspect(path).map(drop).or_else(|error| if super::binary::Program::is_one(path) { Ok(()) } else { Err(error) })
+}
+
 /// Tells what a RAM disk is by its first bytes, 512 of them if there are so many. `path` is for messages.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! What a guest's root file system may be made of, and how it becomes its RAM disk.
 //!
 //! A [RAM disk](super::initrd) is used in its place. A [directory](super::directory) and a [tar archive](super::tarball)
-//! become a CPIO archive in the store's cache; from there the machine takes it. What a file is told by its content.
+//! become a CPIO archive in the store's cache; from there the machine takes it. So does, for a kernel that loads it, a
+//! [program for Linux](super::binary) with its libraries, or the program alone. What a file is told by its content.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek as _, Write};
@@ -13,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
+use super::binary::{Collection, Program, Taken};
 use super::directory::Directory;
 use super::initrd::{self, Format};
 use super::own;
@@ -41,6 +43,19 @@ pub struct Wanted<'a> {
     pub kernel: KernelKind,
     /// `SOURCE_DATE_EPOCH`, as it is.
     pub epoch: Option<String>,
+    /// How a program is packed; none if the source is no such.
+    pub program: Option<ForProgram<'a>>,
+}
+
+/// How a program is packed.
+#[derive(Debug)]
+pub struct ForProgram<'a> {
+    /// How its loader takes it.
+    pub taken: Taken,
+    /// The guest's `LD_LIBRARY_PATH`.
+    pub library_path: Option<&'a str>,
+    /// The directory that it starts in.
+    pub directory: Option<&'a str>,
 }
 
 /// A source that was looked at.
@@ -61,10 +76,22 @@ pub struct Files {
     packing: Packing,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Form {
     Directory,
     Tar(Compression),
+    /// A program with all that it loads.
+    Program(Box<Collection>),
+}
+
+impl Form {
+    fn number(&self) -> u8 {
+        match self {
+            Self::Directory => 0,
+            Self::Tar(_) => 1,
+            Self::Program(_) => 2,
+        }
+    }
 }
 
 impl Wanted<'_> {
@@ -77,7 +104,17 @@ impl Wanted<'_> {
         let packing = Packing { links: hard_links(self.kernel), latest };
         let path = self.source;
         let is = |what: &str| Error::new(format!("rootfs {} {what}", path.display()));
-        let form = match look(path)? {
+        let found = match self.program {
+            Some(ForProgram { taken: Taken::Whole, .. }) => Found::Whole,
+            Some(how) => Found::Program(collect(path, &how)?),
+            None => look(path)?,
+        };
+        let form = match found {
+            Found::Whole if self.compression != Compression::None => {
+                return Err(is("is the RAM disk itself for this loader, which takes it as it is"));
+            }
+            Found::Whole => return Ok(Source::Initrd(path.to_path_buf())),
+            Found::Program(collection) => Form::Program(collection),
             Found::Initrd(_) if self.compression != Compression::None => {
                 return Err(is(
                     "is a RAM disk, which is used as it is: --rootfs-compress is for what is made into one",
@@ -131,7 +168,11 @@ impl Files {
     /// When a file cannot be read or carried, when it changes meanwhile, or when the disk is full. Nothing is left then.
     pub fn build(&self, cache: &RootfsCache) -> Result<Digest> {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match self.form {
+        match &self.form {
+            Form::Program(collection) => {
+                let fingerprint = self.fingerprint(collection.fingerprint(), collection.newest(), began);
+                self.make(cache, fingerprint, || Ok(&**collection))
+            }
             Form::Directory => {
                 let directory = Directory::survey(&self.path)?;
                 let fingerprint = self.fingerprint(directory.fingerprint(), directory.newest(), began);
@@ -143,7 +184,7 @@ impl Files {
                 let (stamp, newest) = stamp(&file).with_context(cannot)?;
                 let fingerprint = self.fingerprint(stamp, newest, began);
                 self.make(cache, fingerprint, || {
-                    let plain = unpacked(&file, compression, cache).with_context(cannot)?;
+                    let plain = unpacked(&file, *compression, cache).with_context(cannot)?;
                     still(&file, stamp).with_context(cannot)?;
                     Tarball::index(plain).with_context(cannot)
                 })
@@ -186,7 +227,7 @@ impl Files {
         }
         let mut hash = Sha256::new();
         let Packing { links, latest } = self.packing;
-        hash.update([LAYOUT, links as u8, self.compression as u8, u8::from(self.form != Form::Directory)]);
+        hash.update([LAYOUT, links as u8, self.compression as u8, self.form.number()]);
         hash.update([u8::from(latest.is_some())]);
         hash.update(latest.unwrap_or_default().to_le_bytes());
         hash.update(found.to_string());
@@ -206,6 +247,22 @@ enum Found {
     Initrd(Format),
     Directory,
     Tar(Compression),
+    Program(Box<Collection>),
+    Whole,
+}
+
+/// A program with all that it needs.
+fn collect(path: &Path, how: &ForProgram<'_>) -> Result<Box<Collection>> {
+    let collection = Collection::of(&Program::inspect(path)?, how.library_path)?;
+    for name in collection.names() {
+        log::debug!("{} brings {name}", path.display());
+    }
+    let directory = how.directory.map(Path::new).filter(|directory| directory.is_absolute());
+    let collection = match directory {
+        Some(directory) => collection.with_directory(directory)?,
+        None => collection,
+    };
+    Ok(Box::new(collection))
 }
 
 fn look(path: &Path) -> Result<Found> {

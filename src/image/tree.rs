@@ -99,6 +99,12 @@ pub trait Tree {
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()>;
 }
 
+impl<T: Tree + ?Sized> Tree for &T {
+    fn visit(&self, visitor: &mut Visitor<'_>) -> Result<()> {
+        (**self).visit(visitor)
+    }
+}
+
 /// How the names of one file are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HardLinks {

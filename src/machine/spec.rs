@@ -279,6 +279,16 @@ impl Kernel {
         Self { path: own, given: Some(given), digest: Some(digest), ..self }
     }
 
+    /// The same kernel where the RAM disk is something else to it than its root file system.
+    #[must_use]
+    pub fn without_root(mut self) -> Self {
+        self.abilities.initrd = Some(false);
+        if let Some(parameters) = &mut self.parameters {
+            parameters.retain(|name, _| !name.starts_with("vfs."));
+        }
+        self
+    }
+
     /// What its command line is written in.
     pub fn dialect(&self) -> Dialect {
         self.dialect.unwrap_or(match self.kind {

@@ -197,7 +197,7 @@ fn end(
 fn look_at_files(record: &Record) -> Result<()> {
     image::kernel::check(&record.spec.kernel.path, record.spec.arch)?;
     match &record.spec.initrd {
-        Some(initrd) => image::initrd::inspect(initrd).map(drop),
+        Some(initrd) => image::initrd::check(initrd),
         None => Ok(()),
     }
 }

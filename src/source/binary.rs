@@ -1,12 +1,13 @@
-//! What runs a program for Linux.
+//! A program for Linux. What loads it is found where its machine is settled, whoever asks for it.
 
 use std::path::Path;
 
-use super::{Asked, Found};
-use crate::error::{Error, Result};
+use super::{As, Asked, Found};
+use crate::error::Result;
+use crate::image::binary::Program;
 
-/// A kernel that loads the program, with the program in its root file system.
+/// The program in the kernel's place.
 pub(super) fn binary(path: &Path, _asked: &Asked<'_>) -> Result<Found> {
-    let why = format!("kernel {} is a program for Linux, which this kraft cannot run yet", path.display());
-    Err(Error::new(why).with_hint("give a unikernel; Unikraft's ELF loader is one that runs programs for Linux"))
+    let program = Program::inspect(path)?;
+    Ok(Found { arch: Some(program.arch), ..Found::new(As::Binary, path.to_owned()) })
 }

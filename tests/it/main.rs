@@ -35,6 +35,7 @@ mod networks;
 mod own;
 mod packed;
 mod ports;
+mod programs;
 mod projects;
 mod published;
 mod ready;

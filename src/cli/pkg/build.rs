@@ -100,7 +100,7 @@ fn make(app: &App, args: &BuildArgs) -> Result<()> {
 fn packed(args: &BuildArgs, source: &Path, created: Option<i64>, cache: &RootfsCache) -> Result<PathBuf> {
     let kernel = kernel::inspect(&args.kernel, args.arch)?.kind;
     let epoch = Some(created.unwrap_or(0).to_string());
-    match (rootfs::Wanted { source, compression: Compression::None, kernel, epoch }).check()? {
+    match (rootfs::Wanted { source, compression: Compression::None, kernel, epoch, program: None }).check()? {
         rootfs::Source::Initrd(path) => Ok(path),
         rootfs::Source::Files(files) => Ok(cache.path(files.build(cache)?)),
     }

@@ -43,6 +43,20 @@
 
 	.section .uk_libinfo, "a"
 	library "libkvmplat"
+#ifdef ELFLOADER
+	library "appelfloader"
+	library "libelf"
+	library "libposix_environ"
+	library "libuklibparam"
+#if ELFLOADER == 1
+	library "libvfscore"
+	library "libramfs"
+	library "libukcpio"
+#elif ELFLOADER == 3
+	library "libvfscore"
+	library "lib9pfs"
+#endif
+#else
 	library "libvirtio_net"
 	library "libuknetdev"
 	library "liblwip"
@@ -52,6 +66,7 @@
 	library "libukcpio"
 	library "libposix_environ"
 	library "libuklibparam"
+#endif
 	/* That of the whole kernel is the one without a name. */
 	header
 	record UKVERSION, .asciz VERSION
@@ -81,8 +96,12 @@
 	descriptor \name, \count
 	.endm
 
+#ifndef ELFLOADER
 	parameter netdev, ip, 8
+#endif
+#if !defined(ELFLOADER) || ELFLOADER != 2
 	parameter vfs, fstab, 16
+#endif
 	parameter env, vars, 32
 #else
 	/* A section for each library, of pointers to descriptors; the prefix is the library's, and in its code alone. */

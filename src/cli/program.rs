@@ -1,0 +1,118 @@
+//! A program for Linux in the kernel's place: its loader becomes the kernel, and the program the root file system.
+//!
+//! That is all there is to it: what a machine's record says is what `kraft run LOADER --rootfs PROGRAM -- PATH ARGS` would
+//! make of it, so that everything that knows kernels and root file systems knows programs, too.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::wanted::Wanted;
+use crate::error::{Error, Kind, Result};
+use crate::image::binary::{self, DEFAULT, DIRECTORY, LIBRARY_PATH, Loader, Program, Taken};
+use crate::image::kernel::{self, KernelInfo};
+use crate::image::rootfs::ForProgram;
+use crate::machine::{MountRequest, MountSource, ShareDriver};
+use crate::paths;
+use crate::source::{self, As, Asked};
+
+/// The variable that names the loader where nobody else does.
+const LOADER: &str = "KRAFT_ELFLOADER";
+
+/// Checks that what is asked for a program alone is asked for one.
+pub(super) fn check(typed: &Wanted, what: As) -> Result<()> {
+    let options = [("--elfloader", typed.elfloader.is_some()), ("--workdir", typed.workdir.is_some())];
+    match options.into_iter().find(|(_, given)| *given && what != As::Binary) {
+        Some((option, _)) => Err(Error::new(format!("{option} goes with a program for Linux, and this is none"))
+            .with_hint("`--explain` says what it is taken for")),
+        None => Ok(()),
+    }
+}
+
+/// What is to run, with a program on its loader, and what the kernel is.
+pub(super) fn settle(wanted: Wanted) -> Result<(Wanted, KernelInfo)> {
+    match kernel::inspect(&wanted.kernel, wanted.arch) {
+        Err(error) if error.kind() == Kind::Program => onto_loader(wanted),
+        kernel => kernel.map(|kernel| (wanted, kernel)),
+    }
+}
+
+/// Puts a program on its loader.
+///
+/// # Errors
+/// When it is none, or one that the loader cannot run.
+pub(super) fn onto_loader(wanted: Wanted) -> Result<(Wanted, KernelInfo)> {
+    let program = Program::inspect(&wanted.kernel)?;
+    if let Some(arch) = wanted.arch.filter(|arch| *arch != program.arch) {
+        return Err(Error::new(format!("program {} is for {}, not {arch}", wanted.kernel.display(), program.arch)));
+    }
+    let file = loader_file(&wanted, &program)?;
+    let kernel = kernel::inspect(&file, wanted.arch)?;
+    let loader = Loader::of(&file, &kernel)?;
+    let plan = binary::Asked {
+        program: &program,
+        args: &wanted.app_args,
+        env: &wanted.env,
+        cwd: wanted.workdir.as_deref(),
+        loader: &loader,
+        rootfs: wanted.rootfs.as_deref(),
+    }
+    .plan()?;
+    let root = plan.share.map(|dir| MountRequest {
+        source: MountSource::Path(dir),
+        target: "/".into(),
+        read_only: false,
+        driver: Some(ShareDriver::NineP),
+    });
+    let volumes = root.into_iter().chain(wanted.volumes).collect();
+    let wanted = Wanted {
+        kernel: file,
+        elfloader: None,
+        workdir: None,
+        app_args: plan.app_args,
+        env: plan.env,
+        rootfs: plan.rootfs,
+        volumes,
+        ..wanted
+    };
+    Ok((wanted, kernel))
+}
+
+/// The file of a loader's kernel: as asked for, as the environment has it, or Unikraft's own.
+fn loader_file(wanted: &Wanted, program: &Program) -> Result<PathBuf> {
+    let configured = paths::environment_variable(LOADER).filter(|value| !value.is_empty());
+    let asked = wanted.elfloader.as_ref().map(OsString::from).or(configured).unwrap_or_else(|| DEFAULT.into());
+    let path = Path::new(&asked);
+    if path.exists() || path.is_absolute() || path.starts_with(".") || path.starts_with("..") {
+        return Ok(path.to_path_buf());
+    }
+    let asked = Asked {
+        forced: Some(As::Oci),
+        target: None,
+        kraftfile: None,
+        platform: wanted.platform,
+        arch: Some(program.arch),
+        variables: &|_| None,
+    };
+    let found = source::look(Some(path), &asked).found;
+    found.map(|found| found.kernel).map_err(|error| {
+        let what = format!("cannot run program {}: cannot get its loader {}", program.path.display(), path.display());
+        error
+            .context(what)
+            .with_hint(format!("`--elfloader FILE` or {LOADER}=FILE names the file of a loader's kernel"))
+    })
+}
+
+/// How a loader takes the program that is its root file system; none if that is something else.
+pub(super) fn taken(wanted: &Wanted, kernel: &KernelInfo) -> Result<Option<Taken>> {
+    match &wanted.rootfs {
+        Some(rootfs) if Program::is_one(rootfs) => Loader::of(&wanted.kernel, kernel).map(|loader| Some(loader.taken)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// What its environment says of how a program is packed.
+pub(super) fn packing(env: &BTreeMap<String, String>, taken: Taken) -> ForProgram<'_> {
+    let value = |name: &str| env.get(name).map(String::as_str);
+    ForProgram { taken, library_path: value(LIBRARY_PATH), directory: value(DIRECTORY) }
+}

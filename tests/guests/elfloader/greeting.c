@@ -1,0 +1,3 @@
+/* greeting.c: a library. */
+const char *greeting(void);
+const char *greeting(void) { return "hello"; }
