@@ -105,7 +105,7 @@ where
         Marks { program: true, .. } => {
             return Err(bad(path, "is a program for Linux, not a kernel")
                 .with_kind(Kind::Program)
-                .with_hint("give a unikernel; Unikraft's ELF loader is one that runs programs for Linux"));
+                .with_hint("give a unikernel; a program is run by `--as binary`, on a kernel that loads it"));
         }
         Marks { .. } => KernelKind::Elf,
     };
