@@ -2,6 +2,7 @@
 //! tests/layering.rs has them as a table.
 
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod declared;
 pub mod error;

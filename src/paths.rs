@@ -285,6 +285,11 @@ pub fn environment_variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+/// All ordinary variables of the caller's environment that are text.
+pub fn environment_variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+}
+
 fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }

@@ -13,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const LAYERS: [&[&str]; 7] = [
     &["error", "paths", "process", "signals", "undo", "logging"],
     &["machine", "store"],
-    &["platform", "network", "volume", "image", "kraftfile", "config", "usage"],
+    &["platform", "network", "volume", "image", "kraftfile", "config", "compose", "usage"],
     &["lifecycle", "declared", "source"],
     &["local", "runner", "systemd"],
     &["oci", "proxy", "generator"],
@@ -27,7 +27,8 @@ const ORDERED: [usize; 3] = [0, 1, 6];
 const STRICTER: [(&str, usize); 1] = [("systemd", 1)];
 
 /// Paths in code, and where they may stand: a file, or a directory with all in it.
-const CONFINED: [(&[&str], &[&str]); 17] = [
+const CONFINED: [(&[&str], &[&str]); 18] = [
+    (&["saphyr_parser"], &["compose/"]),
     (&["zbus"], &["systemd/"]),
     (&["zvariant"], &["systemd/"]),
     (&["clap"], &["cli/", "main.rs"]),

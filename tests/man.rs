@@ -99,7 +99,10 @@ fn what_is_generated_is_current() {
             hold(&path, "OPTIONS", &options(verb, |arg| !arg.is_global_set()));
         } else {
             hold(&path, "SYNOPSIS", &below.iter().map(|verb| synopsis(verb)).collect::<Vec<_>>().join("\n"));
-            hold(&path, "OPTIONS", &below.iter().map(|verb| part(verb)).collect::<Vec<_>>().join("\n"));
+            let own = arguments(verb, |arg| !arg.is_global_set());
+            let parts = below.iter().map(|verb| part(verb));
+            let all: Vec<String> = (!own.is_empty()).then_some(own).into_iter().chain(parts).collect();
+            hold(&path, "OPTIONS", &all.join("\n"));
         }
     }
     let front = root().join("man/kraft.1.md");
@@ -158,6 +161,13 @@ fn options(command: &Command, wanted: impl Fn(&Arg) -> bool + Copy) -> String {
         let (name, about) = (verb.get_bin_name().unwrap(), escaped(&about.to_string()));
         writeln!(out, "### {name}\n\n{about}.\n\n{}", options(verb, wanted)).unwrap();
     }
+    out.push_str(&arguments(command, wanted));
+    if out.is_empty() { "None of its own.\n".into() } else { out.trim_end().to_owned() + "\n" }
+}
+
+/// Those that a verb has itself.
+fn arguments(command: &Command, wanted: impl Fn(&Arg) -> bool) -> String {
+    let mut out = String::new();
     let wanted =
         |arg: &&Arg| !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str()) && wanted(arg);
     for arg in command.get_arguments().filter(wanted) {
@@ -176,7 +186,7 @@ fn options(command: &Command, wanted: impl Fn(&Arg) -> bool + Copy) -> String {
             writeln!(out, "{}.\n", more.join(". ")).unwrap();
         }
     }
-    if out.is_empty() { "None of its own.\n".into() } else { out.trim_end().to_owned() + "\n" }
+    if out.is_empty() { out } else { out.trim_end().to_owned() + "\n" }
 }
 
 /// `**-n**, **--name** *NAME*`, or `*MACHINE*...`

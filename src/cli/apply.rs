@@ -1,7 +1,7 @@
 //! `kraft apply`: the host made equal to a directory of machine files. First all of them are read and settled, then what
 //! differs is changed.
 
-mod plan;
+pub(super) mod plan;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +73,7 @@ fn say(action: Action, name: &MachineName) -> Result<()> {
 }
 
 /// What is left to do once all machines are there.
-enum Then {
+pub(super) enum Then {
     Start,
     Leave,
 }
@@ -95,14 +95,14 @@ fn carry_out(app: &App, service: &SystemdService, step: Step) -> Result<Then> {
     }
 }
 
-fn create(service: &SystemdService, record: Record, held: HeldParts<'_>) -> Result<()> {
+pub(super) fn create(service: &dyn MachineService, record: Record, held: HeldParts<'_>) -> Result<()> {
     service.create(record)?;
     held.keep();
     Ok(())
 }
 
 /// Makes a machine anew. If that fails, it is what it was.
-fn replace(app: &App, service: &SystemdService, new: NewMachine<'_>, old: Record) -> Result<Then> {
+pub(super) fn replace(app: &App, service: &dyn MachineService, new: NewMachine<'_>, old: Record) -> Result<Then> {
     let name = old.spec.name.clone();
     let ran = service.get(&name)?.state.is_live();
     // What it was stays until it is known that it is not needed any more.
@@ -119,7 +119,7 @@ fn replace(app: &App, service: &SystemdService, new: NewMachine<'_>, old: Record
     })
 }
 
-fn remove(app: &App, service: &SystemdService, name: &MachineName) -> Result<()> {
+pub(super) fn remove(app: &App, service: &dyn MachineService, name: &MachineName) -> Result<()> {
     // Stopped before it is claimed: a start that hangs holds the claim, and is ended by this.
     if service.get(name).is_ok_and(|view| view.state.is_live()) {
         service.stop(name, StopMode::Graceful(None))?;

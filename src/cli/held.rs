@@ -17,23 +17,23 @@ use crate::volume::{self, Missing};
 pub(crate) struct HeldParts<'a> {
     volumes: Volumes<'a>,
     files: Vec<RootfsCache>,
-    images: Option<HeldImages>,
+    images: Vec<HeldImages>,
 }
 
 impl<'a> HeldParts<'a> {
     pub(super) fn new(volumes: Volumes<'a>, files: Vec<RootfsCache>) -> Self {
-        Self { volumes, files, images: None }
+        Self { volumes, files, images: Vec::new() }
     }
 
     /// What it was made of stays until it is there.
     pub(super) fn hold_images(&mut self, images: Option<HeldImages>) {
-        self.images = images;
+        self.images.extend(images);
     }
 
     /// The machine has its own files: others' may be swept again.
     pub(crate) fn files_taken(&mut self) {
         self.files.clear();
-        self.images = None;
+        self.images.clear();
     }
 
     /// The machine is there: from now on its record keeps what it has.

@@ -85,11 +85,8 @@ pub(crate) fn logs(app: &App, args: &LogsArgs) -> Outcome {
     for selector in &args.machines {
         names.push(app.resolve(selector).map_err(|error| vec![error])?);
     }
-    let printer = Printer {
-        width: (names.len() > 1 && !args.no_prefix).then(|| names.iter().map(|n| n.as_str().len()).max().unwrap_or(0)),
-        timestamps: args.timestamps,
-        form: args.output,
-    };
+    let prefix = if names.len() > 1 && !args.no_prefix { Prefix::Names } else { Prefix::None };
+    let printer = Printer::new(&names, prefix, args.timestamps, args.output);
     let result = match &names[..] {
         [name] => app.service_of(name).and_then(|service| service.logs(name, &query)).and_then(|lines| {
             for line in lines {
@@ -105,7 +102,7 @@ pub(crate) fn logs(app: &App, args: &LogsArgs) -> Outcome {
 }
 
 /// Lines of several machines: as they come when following, else in the order of time.
-fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer) -> Result<()> {
+pub(super) fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer) -> Result<()> {
     let (send, lines) = mpsc::sync_channel(1024);
     for name in names {
         let (send, app, name, query) = (send.clone(), app.clone(), name.clone(), query.clone());
@@ -145,7 +142,17 @@ fn several(app: &App, names: &[MachineName], query: &LogQuery, printer: &Printer
     Ok(())
 }
 
-struct Printer {
+/// What stands in front of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefix {
+    /// Whose they are.
+    Names,
+    /// Nothing.
+    None,
+}
+
+/// How lines are shown.
+pub(super) struct Printer {
     /// Put the name in front, this wide.
     width: Option<usize>,
     timestamps: bool,
@@ -153,7 +160,16 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&self, name: &MachineName, line: &LogLine) -> Result<Reader> {
+    /// For lines of these machines.
+    pub(super) fn new(names: &[MachineName], prefix: Prefix, timestamps: bool, form: Form) -> Self {
+        let width = match prefix {
+            Prefix::Names => Some(names.iter().map(|name| name.as_str().len()).max().unwrap_or(0)),
+            Prefix::None => None,
+        };
+        Self { width, timestamps, form }
+    }
+
+    pub(super) fn print(&self, name: &MachineName, line: &LogLine) -> Result<Reader> {
         let text = String::from_utf8_lossy(&line.text);
         if self.form == Form::Json {
             let line = Line { time: line.at, machine: name, message: text.into_owned() };

@@ -4,6 +4,7 @@
 mod app;
 mod apply;
 mod complete;
+pub(crate) mod compose;
 mod config;
 mod create;
 mod declare;
@@ -136,6 +137,7 @@ enum Verb {
     Volume(volume::VolumeArgs),
     Config(config::ConfigArgs),
     Apply(apply::ApplyArgs),
+    Compose(compose::ComposeArgs),
     Export(export::ExportArgs),
     Doctor(doctor::DoctorArgs),
     Completion(complete::CompletionArgs),
@@ -196,6 +198,7 @@ pub fn main() -> Outcome {
         Verb::Volume(args) => volume::volume(&app, args),
         Verb::Config(args) => config::config(&app, &args),
         Verb::Apply(args) => apply::apply(&app, &args),
+        Verb::Compose(args) => compose::compose(&app, &args),
         Verb::Export(args) => export::export(&app, &args),
         Verb::Doctor(args) => doctor::doctor(&app, &args),
         Verb::Completion(args) => complete::completion(&args),

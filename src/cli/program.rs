@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::images::Images;
 use super::wanted::Wanted;
 use crate::error::{Error, Kind, Result};
 use crate::image::binary::{self, DEFAULT, DIRECTORY, LIBRARY_PATH, Loader, Program, Taken};
@@ -30,9 +31,9 @@ pub(super) fn check(typed: &Wanted, what: As) -> Result<()> {
 }
 
 /// What is to run, with a program on its loader, and what the kernel is.
-pub(super) fn settle(wanted: Wanted) -> Result<(Wanted, KernelInfo)> {
+pub(super) fn settle(wanted: Wanted, images: &Images<'_>) -> Result<(Wanted, KernelInfo)> {
     match kernel::inspect(&wanted.kernel, wanted.arch) {
-        Err(error) if error.kind() == Kind::Program => onto_loader(wanted),
+        Err(error) if error.kind() == Kind::Program => onto_loader(wanted, images),
         kernel => kernel.map(|kernel| (wanted, kernel)),
     }
 }
@@ -41,12 +42,12 @@ pub(super) fn settle(wanted: Wanted) -> Result<(Wanted, KernelInfo)> {
 ///
 /// # Errors
 /// When it is none, or one that the loader cannot run.
-pub(super) fn onto_loader(wanted: Wanted) -> Result<(Wanted, KernelInfo)> {
+pub(super) fn onto_loader(wanted: Wanted, images: &Images<'_>) -> Result<(Wanted, KernelInfo)> {
     let program = Program::inspect(&wanted.kernel)?;
     if let Some(arch) = wanted.arch.filter(|arch| *arch != program.arch) {
         return Err(Error::new(format!("program {} is for {}, not {arch}", wanted.kernel.display(), program.arch)));
     }
-    let file = loader_file(&wanted, &program)?;
+    let file = loader_file(&wanted, &program, images)?;
     let kernel = kernel::inspect(&file, wanted.arch)?;
     let loader = Loader::of(&file, &kernel)?;
     let plan = binary::Asked {
@@ -79,7 +80,7 @@ pub(super) fn onto_loader(wanted: Wanted) -> Result<(Wanted, KernelInfo)> {
 }
 
 /// The file of a loader's kernel: as asked for, as the environment has it, or Unikraft's own.
-fn loader_file(wanted: &Wanted, program: &Program) -> Result<PathBuf> {
+fn loader_file(wanted: &Wanted, program: &Program, images: &Images<'_>) -> Result<PathBuf> {
     let configured = paths::environment_variable(LOADER).filter(|value| !value.is_empty());
     let asked = wanted.elfloader.as_ref().map(OsString::from).or(configured).unwrap_or_else(|| DEFAULT.into());
     let path = Path::new(&asked);
@@ -93,6 +94,7 @@ fn loader_file(wanted: &Wanted, program: &Program) -> Result<PathBuf> {
         platform: wanted.platform,
         arch: Some(program.arch),
         variables: &|_| None,
+        images: &|name, arch| images.resolve(name, arch),
     };
     let found = source::look(Some(path), &asked).found;
     found.map(|found| found.kernel).map_err(|error| {

@@ -17,7 +17,7 @@ use super::filter::Filter;
 use super::limits;
 use super::output::{self, Format};
 use crate::error::Result;
-use crate::machine::{HealthState, MachineService as _, Manager, Mount, Port, State, View};
+use crate::machine::{HealthState, MachineName, MachineService as _, Manager, Mount, Port, State, View};
 use crate::systemd;
 
 /// List machines
@@ -150,17 +150,27 @@ fn list(app: &App, args: &PsArgs) -> Result<()> {
         args.filter.iter().all(|filter| filter.accepts(view))
             && (!args.systemd || view.manager() == Some(Manager::Systemd))
     });
+    show(app, views, args)?;
+    if args.filter.is_empty() && !args.quiet && args.output == Format::Table {
+        elsewhere::note(app);
+    }
+    Ok(())
+}
+
+/// The same for these machines alone.
+pub(super) fn list_of(app: &App, names: &[MachineName], long: bool, quiet: bool, output: Format) -> Result<()> {
+    let mut views = app.everything().list()?;
+    views.retain(|view| names.contains(&view.name));
+    let (filter, all, no_trunc, systemd) = (Vec::new(), true, false, false);
+    show(app, views, &PsArgs { long, quiet, all, filter, output, no_trunc, systemd })
+}
+
+fn show(app: &App, views: Vec<View>, args: &PsArgs) -> Result<()> {
     if args.quiet {
         return output::write(&views.iter().map(|view| format!("{}\n", view.name)).collect::<String>());
     }
     match args.output {
-        Format::Table => {
-            output::write(&table(app, &views, args))?;
-            if args.filter.is_empty() {
-                elsewhere::note(app);
-            }
-            Ok(())
-        }
+        Format::Table => output::write(&table(app, &views, args)),
         format => output::value(format, &views.iter().map(|view| row(app, view)).collect::<Vec<_>>()),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::app::App;
+use super::compose::{self, Awaited};
 use super::{Outcome, declare};
 use crate::error::{Error, Kind, Result};
 use crate::lifecycle::{self, Cause, Handover, Verdict};
@@ -39,6 +40,10 @@ pub(crate) struct RunnerArgs {
     #[arg(long, conflicts_with = "sweep")]
     register: bool,
 
+    /// Wait until another machine has come to this, which decides whether this one is started; may be repeated
+    #[arg(long, value_name = "MACHINE:CONDITION", conflicts_with_all = ["sweep", "declared", "register", "prepare"])]
+    awaits: Vec<Awaited>,
+
     /// Make all that the runner needs and may not make itself
     #[arg(long, conflicts_with_all = ["sweep", "declared", "register"])]
     prepare: bool,
@@ -52,6 +57,11 @@ pub(crate) fn runner(app: &App, args: &RunnerArgs, level: log::LevelFilter) -> O
             // What cannot be done from here says so itself.
             Ok(()) | Err(_) => {}
         }
+    }
+    if !args.awaits.is_empty() {
+        logging::to_stderr(level);
+        let cannot = |error: Error| vec![error.context(format!("{} is not started", args.name))];
+        return compose::await_all(app, &args.awaits).map(|()| ExitCode::SUCCESS).map_err(cannot);
     }
     if args.declared || !args.broken.is_empty() {
         logging::to_stderr(level);

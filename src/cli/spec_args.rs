@@ -221,7 +221,7 @@ impl SpecArgs {
         if found.image.is_none() {
             found.notes.iter().for_each(|note| log::warn!("{note}"));
         }
-        let mut new = self.into_wanted(found)?.into_record(app, manager)?;
+        let mut new = self.into_wanted(found, &images)?.into_record(app, manager)?;
         new.held.hold_images(images.into_held());
         Ok(new)
     }
@@ -239,13 +239,13 @@ impl SpecArgs {
         let mut explanation = Explanation::new(self.source.what.clone(), tried);
         let outcome = found.and_then(|found| {
             let (what, notes) = (found.what.as_str(), found.notes.clone());
-            self.into_wanted(found).map(|wanted| explanation.found(what, wanted, notes))
+            self.into_wanted(found, &images).map(|wanted| explanation.found(what, wanted, notes))
         });
         outcome.inspect_err(|error| explanation.failed(error)).and(explanation.show(format))
     }
 
     /// What was typed as values, on top of what comes with what was found.
-    fn into_wanted(self, found: Found) -> Result<Wanted> {
+    fn into_wanted(self, found: Found, images: &Images<'_>) -> Result<Wanted> {
         let (ready, ready_timeout, health) = self.probes.into_parts();
         let (for_kernel, mut app_args) = match found.what {
             As::Kernel | As::Project => (self.arguments, Vec::new()),
@@ -293,7 +293,7 @@ impl SpecArgs {
         program::check(&typed, what)?;
         let wanted = typed.over(found);
         match what {
-            As::Binary => program::onto_loader(wanted).map(|(wanted, _)| wanted),
+            As::Binary => program::onto_loader(wanted, images).map(|(wanted, _)| wanted),
             As::Kernel | As::Project | As::Oci => Ok(wanted),
         }
     }

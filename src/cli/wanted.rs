@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::held::{HeldParts, Volumes};
+use super::images::{HeldImages, Images};
 use super::names;
 use super::output;
 use super::probe_args::milliseconds;
@@ -14,6 +15,7 @@ use super::program;
 use crate::error::{Context as _, Error, Result};
 use crate::image::binary::Taken;
 use crate::image::kernel::KernelInfo;
+use crate::image::oci::pull::Policy;
 use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
@@ -131,8 +133,10 @@ impl Wanted {
     /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
     pub(crate) fn settle(self, app: &App) -> Result<Settled> {
         let networks = attachments(app, self.networks.clone())?;
-        let (this, kernel) = program::settle(self)?;
-        this.settle_on(app, &kernel, networks)
+        let images = Images::new(app, Policy::Missing, false);
+        let (this, kernel) = program::settle(self, &images)?;
+        let settled = this.settle_on(app, &kernel, networks)?;
+        Ok(Settled { images: images.into_held(), ..settled })
     }
 
     /// The same for one whose kernel is a kernel and was looked at.
@@ -160,7 +164,7 @@ impl Wanted {
         let secrets = super::secret_args::settle(app.scope, self.secrets.clone())?;
         let spec = Spec { networks, volumes, secrets, ..self.into_spec(kernel.arch, record)? };
         check(&spec)?;
-        Ok(Settled { spec, missing, sandbox, rootfs: source })
+        Ok(Settled { spec, missing, sandbox, rootfs: source, images: None })
     }
 
     /// What is known of the machine without looking at the host, checked as far as that goes: volumes and networks are by
@@ -237,6 +241,7 @@ pub(crate) struct Settled {
     missing: Missing,
     sandbox: Option<Sandbox>,
     rootfs: Option<rootfs::Source>,
+    images: Option<HeldImages>,
 }
 
 impl Settled {
@@ -245,6 +250,9 @@ impl Settled {
     pub(crate) fn pack(&mut self, app: &App) -> Result<Vec<RootfsCache>> {
         let mut held = Vec::new();
         let own = app.store.own_rootfs(&self.spec.name);
+        if self.spec.image.is_some() && self.spec.kernel.digest.is_some() {
+            return Ok(held);
+        }
         if let Some(digest) = self.spec.rootfs.as_deref().and_then(|rootfs| app.store.packed(rootfs)) {
             // An image's: it is there as it is to be, and nobody gave it as a file.
             (self.spec.initrd, self.spec.rootfs) = (Some(own.clone()), Some(own));
@@ -281,6 +289,13 @@ impl Settled {
         output::note(format_args!("{}: --sandbox {}, as {why}", self.spec.name, self.spec.sandbox));
     }
 
+    /// One that had root's user for the sake of its volumes has him still: that is no change.
+    pub(crate) fn stay_loosened(&mut self, old: &Spec) {
+        if self.sandbox.is_none() && old.sandbox == Sandbox::Compatible && self.spec.volumes == old.volumes {
+            self.spec.sandbox = Sandbox::Compatible;
+        }
+    }
+
     /// Makes the volumes that are missing and the machine's own files.
     pub(crate) fn make(mut self, app: &App, manager: Manager) -> Result<NewMachine<'_>> {
         secrets::check(&self.spec, manager)?;
@@ -292,7 +307,9 @@ impl Settled {
             shares::check_confined(&self.spec)?;
         }
         let files = self.pack(app).with_context(|| format!("cannot create machine {}", self.spec.name))?;
-        Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held: HeldParts::new(volumes, files) })
+        let mut held = HeldParts::new(volumes, files);
+        held.hold_images(self.images);
+        Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held })
     }
 }
 

@@ -151,6 +151,7 @@ fn request_of(on: &Attachment, spec: &Spec) -> NetworkRequest {
         dns: on.ip.dns.clone(),
         host: on.ip.host.clone().filter(|host| *host != spec.name.as_host()),
         domain: on.ip.domain.clone(),
+        aliases: on.ip.aliases.clone(),
         mac: on.mac,
     }
 }
@@ -221,6 +222,7 @@ mod tests {
                     dns: request.dns.clone(),
                     host: request.host.clone().or(Some(spec.name.as_host())),
                     domain: request.domain.clone(),
+                    aliases: request.aliases.clone(),
                 },
             }
         };
@@ -265,6 +267,7 @@ mod tests {
                     gateways: gateway.map(std::net::IpAddr::from).into_iter().collect(),
                     dns: dns.into_iter().map(std::net::IpAddr::from).collect(),
                     host: Some("web-1".into()), domain,
+                    aliases: if foreign { Vec::new() } else { vec!["www".into()] },
                 },
             }
         }

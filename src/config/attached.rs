@@ -126,6 +126,7 @@ impl Setting for Vec<NetworkRequest> {
                 ("dns", several(texts(&request.dns))),
                 ("host", request.host.as_deref().map(escaped)),
                 ("domain", request.domain.as_deref().map(escaped)),
+                ("aliases", some_list(&request.aliases, |alias| escaped(alias))),
             ];
             table.extend(parts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
             Value::Table(table)
@@ -134,7 +135,7 @@ impl Setting for Vec<NetworkRequest> {
 }
 
 fn network_of_table(value: &Written<'_>, around: &Around<'_>) -> Read<NetworkRequest> {
-    let known = ["name", "bridge", "ip", "mac", "gateway", "dns", "host", "domain"];
+    let known = ["name", "bridge", "ip", "mac", "gateway", "dns", "host", "domain", "aliases"];
     let mut fields = Fields::of(value, "network", &known)?;
     let bridge = fields.take("bridge", |value| text(value, around, "a text, a bridge's name"))?;
     let named = match &bridge {
@@ -174,6 +175,8 @@ fn network_of_table(value: &Written<'_>, around: &Around<'_>) -> Read<NetworkReq
     };
     request.host = fields.take("host", name)?;
     request.domain = fields.take("domain", name)?;
+    let names = |value: &Written<'_>| list(value, "a list of names", name);
+    request.aliases = fields.take("aliases", names)?.unwrap_or_default();
     Ok(request)
 }
 

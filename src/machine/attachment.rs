@@ -48,6 +48,9 @@ pub struct IpConfig {
     /// The guest's domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// Other names that the guest has among the machines of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 impl IpConfig {

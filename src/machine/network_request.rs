@@ -27,6 +27,8 @@ pub struct NetworkRequest {
     pub host: Option<String>,
     /// The guest's domain.
     pub domain: Option<String>,
+    /// Other names that the guest has there.
+    pub aliases: Vec<String>,
     /// Its MAC, if it is not left to us.
     pub mac: Option<Mac>,
 }
@@ -68,7 +70,7 @@ impl FromStr for NetworkRequest {
 impl NetworkRequest {
     /// What is known before the host is asked: the addresses that are given, each by itself.
     pub fn attachment(&self) -> Attachment {
-        let mut ip = IpConfig::default();
+        let mut ip = IpConfig { aliases: self.aliases.clone(), ..IpConfig::default() };
         for (address, prefix) in &self.addresses {
             match address {
                 IpAddr::V4(v4) => ip.ipv4 = Ipv4Net::new(*v4, prefix.unwrap_or(32)).ok(),

@@ -1,5 +1,6 @@
 //! What can be done with a network: create, up, down, remove; and who is on it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -28,6 +29,8 @@ pub struct Wanted {
     pub ipv6: Option<Ipv6Net>,
     /// Nothing leaves it.
     pub internal: bool,
+    /// Whose it is.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A machine on a network, whatever its state.
@@ -105,6 +108,7 @@ fn settle(networks: &Networks, netlink: &mut Netlink, wanted: Wanted) -> Result<
         ipv4: Some(ipv4),
         ipv6: wanted.ipv6,
         internal: wanted.internal,
+        labels: wanted.labels,
     })
 }
 
@@ -113,8 +117,10 @@ fn settle(networks: &Networks, netlink: &mut Netlink, wanted: Wanted) -> Result<
 /// # Errors
 /// When the host refuses.
 pub fn up(networks: &Networks, name: &NetworkName) -> Result<()> {
-    let network = networks.read(name)?;
+    networks.read(name)?;
     let _host = networks.lock_host()?;
+    // One that is removed at this moment is not brought up again behind its removal.
+    let network = networks.read(name)?;
     bridge::up(&mut Netlink::open()?, &mut Filter::default(), &network, &networks.mark()).map(drop)
 }
 

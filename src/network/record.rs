@@ -1,5 +1,6 @@
 //! What is kept of a network: its subnets, and the bridge that it is on.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -35,13 +36,26 @@ pub struct Network {
     /// Its machines reach each other and the host, nobody else.
     #[serde(default)]
     pub internal: bool,
+    /// Whose it is, for who made it for a purpose.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Network {
     /// What is known of a network from its bridge alone, its record being gone.
     pub(super) fn gone(name: NetworkName, id: MachineId, bridge: String) -> Self {
         let created = Timestamp::UNIX_EPOCH;
-        Self { schema: SCHEMA, name, id, created, bridge, ipv4: None, ipv6: None, internal: false }
+        Self {
+            schema: SCHEMA,
+            name,
+            id,
+            created,
+            bridge,
+            ipv4: None,
+            ipv6: None,
+            internal: false,
+            labels: BTreeMap::new(),
+        }
     }
 
     /// Its subnets, each with the gateway's address.
@@ -94,6 +108,7 @@ impl Network {
             ipv4: Some("10.1.2.1/24".parse().expect("it is a subnet")),
             ipv6: None,
             internal: false,
+            labels: BTreeMap::new(),
         }
     }
 }
@@ -112,6 +127,7 @@ mod tests {
         assert_eq!(read(&toml::to_string(&network).unwrap()).unwrap(), network);
         network.ipv6 = Some("fd00:1::1/64".parse().unwrap());
         network.internal = true;
+        network.labels.insert("a.b".into(), "c".into());
         assert_eq!(read(&toml::to_string(&network).unwrap()).unwrap(), network);
         network.bridge = "../../x".into();
         let error = read(&toml::to_string(&network).unwrap()).unwrap_err().to_string();

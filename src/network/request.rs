@@ -27,6 +27,7 @@ pub fn resolve(request: NetworkRequest, networks: &Networks) -> Result<Attachmen
         dns: request.dns,
         host: request.host,
         domain: request.domain,
+        aliases: request.aliases,
         ..IpConfig::default()
     };
     for (address, prefix) in request.addresses {

@@ -30,6 +30,7 @@ mod list;
 mod logs;
 mod machined;
 mod manager;
+mod project;
 mod property;
 mod records;
 mod refused;
@@ -46,6 +47,7 @@ mod watch;
 
 pub use files::{Declaration, UnitFile, stub_files, unit_files, unit_texts};
 pub use machined::register;
+pub use project::{condition, project_slice};
 pub use property::{check_directive, check_properties};
 pub use schedule::timer_name;
 pub use service::SystemdService;

@@ -101,7 +101,7 @@ pub fn check_slice(typed: &str) -> Result<()> {
     parent_prefix(Some(typed)).map(drop)
 }
 
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     // No slice is an instance of a template.
     name.replace('-', "\\x2d").replace('@', "\\x40")
 }

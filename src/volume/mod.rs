@@ -13,7 +13,7 @@ mod detached;
 mod root;
 pub mod virtiofsd;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -41,6 +41,9 @@ pub struct Volume {
     pub created: Timestamp,
     /// How it gets into a guest if a machine does not say.
     pub driver: ShareDriver,
+    /// Whose it is, for who made it for a purpose.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The named volumes of one scope.
@@ -60,8 +63,21 @@ impl Volumes {
     /// # Errors
     /// [`Kind::Conflict`] when the name is taken. Nothing is left then.
     pub fn create(&self, name: &VolumeName, driver: ShareDriver) -> Result<Volume> {
+        self.create_for(name, driver, BTreeMap::new())
+    }
+
+    /// The same for somebody's purpose.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_for(
+        &self,
+        name: &VolumeName,
+        driver: ShareDriver,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Volume> {
         let cannot = || format!("cannot create volume {name}");
-        let volume = Volume { schema: SCHEMA, name: name.clone(), created: Timestamp::now(), driver };
+        let volume = Volume { schema: SCHEMA, name: name.clone(), created: Timestamp::now(), driver, labels };
         let text = toml::to_string(&volume).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
         let fill = |dir: &Path| {
             let data = dir.join(DATA);

@@ -10,6 +10,7 @@
 mod newc;
 
 mod binary;
+mod compose_file;
 mod cpio;
 mod image;
 mod initrd;

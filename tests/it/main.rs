@@ -18,6 +18,7 @@ mod small;
 mod talk;
 mod wire;
 
+mod compose;
 mod config;
 mod dialect;
 mod ends;

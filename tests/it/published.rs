@@ -88,6 +88,7 @@ impl World {
             ipv6: Some(v6.parse().unwrap()),
             internal: bridge == "kr-i",
             created: jiff::Timestamp::UNIX_EPOCH,
+            labels: std::collections::BTreeMap::new(),
         }
     }
 

@@ -137,9 +137,7 @@ fn compared(app: &App, mut settled: Settled, old: Record, dir: &str) -> Result<S
             return Err(Error::of(Kind::Conflict, why).with_hint(format!("`kraft rm {name}` removes it")));
         }
     }
-    keep_addresses(&mut settled.spec, &old.spec);
-    let _files = settled.pack(app)?;
-    if like(&settled.spec, &old.spec) == old.spec {
+    if is_same(app, &mut settled, &old)? {
         return Ok(Step { name, action: Action::Unchanged, wanted: None, old: None });
     }
     Ok(Step { name, action: Action::Changed, wanted: Some(settled), old: Some(old) })
@@ -157,6 +155,14 @@ fn like(new: &Spec, old: &Spec) -> Spec {
         spec.rootfs_digest = None;
     }
     spec
+}
+
+/// Whether a machine is what it is to be, content included. What was left open stays what the machine has.
+pub(in crate::cli) fn is_same(app: &App, settled: &mut Settled, old: &Record) -> Result<bool> {
+    keep_addresses(&mut settled.spec, &old.spec);
+    settled.stay_loosened(&old.spec);
+    let _files = settled.pack(app)?;
+    Ok(like(&settled.spec, &old.spec) == old.spec)
 }
 
 /// What was left open and chosen when the machine was created stays.

@@ -1,5 +1,7 @@
 //! `kraft net create`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -44,7 +46,8 @@ pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
         Driver::Bridge => {}
     }
     let networks = Networks::new(app.store.paths());
-    let wanted = Wanted { name: args.name.clone(), ipv4: args.network, ipv6: args.ipv6, internal: args.internal };
+    let (name, labels) = (args.name.clone(), BTreeMap::new());
+    let wanted = Wanted { name, ipv4: args.network, ipv6: args.ipv6, internal: args.internal, labels };
     if let Err(error) = resolver::check() {
         log::warn!("{error}{}", error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default());
     }

@@ -49,7 +49,8 @@ fn everything_can_be_said_and_comes_back() {
         rootfs-compress = "zstd"
         ports = ["8080:80", "9000-9001:90-91/udp"]
         networks = ["front", "bridge:br0", { name = "b", ip = ["10.0.0.2/24", "fd00::2"], mac = "02:b0:b0:00:00:01",
-                     gateway = "10.0.0.1", dns = ["1.1.1.1"], host = "h", domain = "example.org" }]
+                     gateway = "10.0.0.1", dns = ["1.1.1.1"], host = "h", domain = "example.org",
+                     aliases = ["www"] }]
         volumes = ["html:/www:ro", "./data:/d", { source = "/a:b", target = "/c", read-only = true, driver = "9p" }]
         mkdir = true
         restart = "on-failure:3"

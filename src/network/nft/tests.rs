@@ -18,6 +18,7 @@ fn network(name: &str, bridge: &str, ipv4: &str, ipv6: Option<&str>, internal: b
         ipv4: Some(ipv4.parse().unwrap()),
         ipv6: ipv6.map(|net| net.parse().unwrap()),
         internal,
+        labels: std::collections::BTreeMap::new(),
         created: jiff::Timestamp::UNIX_EPOCH,
     }
 }

@@ -68,7 +68,11 @@ fn text(record: &Record, ips: &[&IpConfig]) -> String {
 
 fn lines(record: &Record, ip: &IpConfig) -> Vec<String> {
     let mut names = vec![record.spec.name.as_host()];
-    names.extend(ip.host.clone().filter(|host| *host != names[0]));
+    for other in ip.host.iter().chain(&ip.aliases) {
+        if !names.contains(other) {
+            names.push(other.clone());
+        }
+    }
     if let Some(domain) = &ip.domain {
         let full: Vec<String> = names.iter().map(|name| format!("{name}.{domain}")).collect();
         names.extend(full);
@@ -115,6 +119,8 @@ mod tests {
         );
         let bare = IpConfig { host: Some("web".into()), domain: None, ipv6: None, ..ip() };
         assert_eq!(text(&record(1), &[&bare]).lines().skip(1).collect::<Vec<_>>(), ["10.88.0.2 web"]);
+        let aliased = IpConfig { aliases: vec!["db".into(), "web".into()], ..bare.clone() };
+        assert_eq!(text(&record(1), &[&aliased]).lines().skip(1).collect::<Vec<_>>(), ["10.88.0.2 web db"]);
         // One that is there twice is found at either address.
         let other = IpConfig { ipv4: Some("10.88.0.3/24".parse().unwrap()), ..bare.clone() };
         let both = text(&record(1), &[&bare, &other]);

@@ -1,0 +1,189 @@
+//! Whole files: what they come to, and what is said of those that are wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::machine::{Bytes, HealthAction, RestartPolicy};
+
+fn read(text: &str) -> Result<(File, Vec<String>), Vec<crate::error::Error>> {
+    parse(text, Path::new("c.yaml"), &Variables::default())
+}
+
+#[track_caller]
+fn service(lines: &str) -> Service {
+    let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let text =
+        format!("services:\n  web:\n    image: k\n{indented}volumes: {{data: }}\nsecrets: {{key: {{file: k}}}}\n");
+    read(&text).unwrap_or_else(|flaws| panic!("{flaws:?}\n{text}")).0.services.remove(0)
+}
+
+#[test]
+fn a_service_is_what_it_says() {
+    let web = service(
+        "command: serve 'a b' --x\nentrypoint: [/bin/app]\nenvironment: [A=1, B]\nmem_limit: 128m\ncpus: 1.5\n\
+         restart: unless-stopped\nstop_grace_period: 1m30s\nports: [\"8080:80\", {target: 53, published: 5353, protocol: udp}]\n\
+         volumes: [./x:/x:ro, data:/data, {type: bind, source: /y, target: /y, bind: {create_host_path: false}}]\n\
+         secrets: [key, {source: key, target: /run/secrets/other}]\nhealthcheck: {interval: 5s, retries: 2}\n\
+         x-kraft: {health: \"http:80/h\", health-on-failure: restart, kernel-args: [quiet], ready: \"console:^up\"}\n\
+         deploy: {replicas: 3}\nlabels: {tier: front}\nplatform: linux/amd64",
+    );
+    assert_eq!(web.command.unwrap(), ["serve", "a b", "--x"]);
+    assert_eq!(web.entrypoint.unwrap(), ["/bin/app"]);
+    assert_eq!(web.environment["A"].as_deref(), Some("1"));
+    assert_eq!(web.environment["B"], None);
+    assert_eq!((web.memory, web.cpus), (Some(Bytes(128 << 20)), Some(2)));
+    assert_eq!(web.limits.cpu_quota.unwrap().to_string(), "150%");
+    assert_eq!((web.restart, web.scale), (RestartPolicy::Always, 3));
+    assert_eq!(web.stop_grace_period, Some(Duration::from_secs(90)));
+    assert_eq!(web.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["8080:80/tcp", "5353:53/udp"]);
+    assert_eq!(web.volumes[0].source, ShareSource::Path("./x".into(), true));
+    assert!(web.volumes[0].read_only);
+    assert_eq!(web.volumes[1].source, ShareSource::Volume("data".into(), "".into()));
+    assert_eq!(web.volumes[2].source, ShareSource::Path("/y".into(), false));
+    assert_eq!(web.secrets.iter().map(|s| s.target.as_str()).collect::<Vec<_>>(), ["key", "other"]);
+    let health = web.health.unwrap();
+    assert_eq!((health.interval_ms, health.retries, health.on_failure), (5000, 2, HealthAction::Restart));
+    assert_eq!((web.own.kernel_args, web.networks, web.attach), (vec!["quiet".to_owned()], None, true));
+    assert_eq!(service("cpus: 2").limits.cpu_quota, None);
+    assert_eq!(service("healthcheck: {test: [NONE]}").health, None);
+    assert_eq!(service("network_mode: none").networks, Some(Vec::new()));
+    assert_eq!(service("deploy: {resources: {limits: {memory: 1g, cpus: \"0.5\"}}}").memory, Some(Bytes(1 << 30)));
+    assert_eq!(
+        service("deploy: {restart_policy: {condition: on-failure, max_attempts: 3}}").restart,
+        RestartPolicy::OnFailure(Some(3))
+    );
+}
+
+#[test]
+fn a_network_is_what_it_says() {
+    let text = "services: {web: {image: k, networks: {front: {aliases: [www], ipv4_address: 10.9.0.5}}}}\n\
+                networks:\n  front:\n    internal: true\n    ipam:\n      config:\n        - subnet: 10.9.0.0/24\n        \
+                - {subnet: 'fd00:9::/64', gateway: 'fd00:9::99'}\n  old: {external: {name: lan}}\n";
+    let (file, _) = read(text).unwrap();
+    let front = &file.networks["front"];
+    assert_eq!((front.ipv4.unwrap().to_string(), front.internal), ("10.9.0.1/24".into(), true));
+    assert_eq!(front.ipv6.unwrap().to_string(), "fd00:9::99/64");
+    assert!(file.networks["old"].external);
+    let link = &file.services[0].networks.as_ref().unwrap()[0];
+    assert_eq!((link.addresses[0].to_string(), &*link.aliases[0]), ("10.9.0.5".into(), "www"));
+}
+
+/// Each with the one error that it has.
+#[test]
+fn what_is_wrong_is_named_with_its_line_and_key() {
+    for (text, why) in [
+        ("services: [a]", "c.yaml:1: services: expected a mapping, found a list"),
+        ("{}", "c.yaml:1: it has no services"),
+        ("services:\n  web: {}", "c.yaml:2: services.web: it has no image"),
+        ("services:\n  web:\n    image: k\n    imgae: x", "c.yaml:4: services.web.imgae: there is no such key"),
+        (
+            "services:\n  web:\n    build: .",
+            "c.yaml:3: services.web.build: not supported: kraft compose builds nothing",
+        ),
+        ("services:\n  web:\n    image: k\n    working_dir: /x", "c.yaml:4: services.web.working_dir: not supported"),
+        (
+            "services:\n  web:\n    image: k\n    ports:\n      - 80:80\n      - 80",
+            "c.yaml:6: services.web.ports[1]: it names no port",
+        ),
+        ("services:\n  web:\n    image: k\n    ports: ['1:x']", "c.yaml:4: services.web.ports[0]: bad port '1:x'"),
+        ("services:\n  web:\n    image: k\n    mem_limit: lots", "c.yaml:4: services.web.mem_limit: bad amount 'lots'"),
+        (
+            "services:\n  web:\n    image: k\n    restart: sometimes",
+            "c.yaml:4: services.web.restart: bad restart policy",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    depends_on: [db]",
+            "c.yaml:4: services.web.depends_on: there is no service 'db'",
+        ),
+        (
+            "services:\n  a: {image: k, depends_on: [b]}\n  b: {image: k, depends_on: [c]}\n  c: {image: k, depends_on: [b]}",
+            "depend on each other in a circle: ",
+        ),
+        (
+            "services:\n  db: {image: k}\n  web:\n    image: k\n    depends_on:\n      db:\n        condition: service_healthy",
+            "c.yaml:7: services.web.depends_on: db has no probe",
+        ),
+        (
+            "services:\n  db: {image: k}\n  web:\n    image: k\n    depends_on: {db: {condition: well}}",
+            "c.yaml:5: services.web.depends_on.db.condition: unknown condition 'well'",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    healthcheck:\n      test: [CMD, curl, localhost]",
+            "c.yaml:5: services.web.healthcheck.test: a test is a command, and none can be run inside of a unikernel",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    volumes: [data:/x]",
+            "c.yaml:4: services.web.volumes: there is no volume 'data'",
+        ),
+        ("services:\n  web:\n    image: k\n    volumes: [/x]", "c.yaml:4: services.web.volumes[0]: bad volume '/x'"),
+        (
+            "services:\n  web:\n    image: k\n    networks: [front]",
+            "c.yaml:4: services.web.networks: there is no network 'front'",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    secrets: [key]",
+            "c.yaml:4: services.web.secrets: there is no secret 'key'",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    x-kraft:\n      acel: kvm",
+            "c.yaml:5: services.web.x-kraft.acel: there is no such key",
+        ),
+        ("services:\n  web:\n    image: k\n    labels: {com.docker.compose.x: y}", "c.yaml:4: services.web.labels"),
+        ("services:\n  web:\n    image: ${X:?say it}", "c.yaml:3: variable X is needed: say it"),
+        (
+            "services: {web: {image: k}}\nnetworks:\n  a: {driver: overlay}",
+            "c.yaml:3: networks.a.driver: unknown driver 'overlay'",
+        ),
+        ("services: {web: {image: k}}\nx-kraft: on", "c.yaml:2: x-kraft: unknown word 'on'"),
+        ("services:\n  web:\n    image: k\n    scale: 2\n    container_name: x", "there can be one machine only"),
+        ("services: {web: {image: k}}\ninclude: [x]", "c.yaml:2: include: not supported"),
+    ] {
+        let flaws = read(text).expect_err(text);
+        assert!(flaws.len() == 1 && flaws[0].to_string().contains(why), "{text}\n{why}\n{flaws:?}");
+    }
+}
+
+#[test]
+fn what_is_harmless_is_told() {
+    let (_, warnings) = read("services:\n  web:\n    image: k$NONE\n    tty: true\n    annotations: {a: b}").unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "c.yaml:3: variable NONE is not set",
+            "c.yaml:4: services.web.tty: ignored: a guest's console is not written to",
+        ]
+    );
+}
+
+#[test]
+fn profiles_choose() {
+    let text = "services:\n  web: {image: k}\n  debug: {image: k, profiles: [dev]}\n  probe: {image: k, profiles: [dev], depends_on: [debug]}\n";
+    let (file, _) = read(text).unwrap();
+    let project = Project { name: "p".into(), dir: "/".into(), files: Vec::new(), file, others: Vec::new() };
+    let names = |profiles: &[&str], wanted: &[&str]| {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let mut project = project.clone();
+        project
+            .select(&owned(profiles), &owned(wanted))
+            .map(|()| project.file.services.iter().map(|s| s.name.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(names(&[], &[]).unwrap(), ["web"]);
+    assert_eq!(names(&["dev"], &[]).unwrap(), ["web", "debug", "probe"]);
+    assert_eq!(names(&[], &["debug"]).unwrap(), ["web", "debug"]);
+    let flaw = names(&[], &["probe"]).unwrap_err();
+    assert!(
+        flaw[0].to_string().contains("c.yaml:4: services.probe.depends_on: debug has the profiles dev"),
+        "{flaw:?}"
+    );
+    assert!(names(&[], &["none"]).unwrap_err()[0].to_string().contains("no service 'none'"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "(services:\n  [a-z]{1,3}:\n    image: k\n)?([ ]{0,6}[a-z_${}&*<:\\[\\]\\-\"']{0,12}[:]?[ ]?[^\0]{0,12}\n){0,6}") {
+        let _ = read(&text);
+    }
+}
