@@ -24,6 +24,7 @@ mod dialect;
 mod ends;
 mod faults;
 mod health;
+mod imaged;
 mod images;
 mod killed;
 mod limits;
