@@ -1,6 +1,6 @@
 //! Images of the Open Container Initiative, and what is in them.
 //!
-//! An image is called by a [`reference`]. It is [fetched](pull) from a [`registry`], to which [`auth`] tells who we are, or
+//! An image is called by a [`mod@reference`]. It is [fetched](pull) from a [`registry`], to which [`auth`] tells who we are, or
 //! [given](push) to one; [`unused`] tells what is needed of all that was fetched.
 //!
 //! [`documents`] reads what an image says of itself, [`choose`] picks one of the kernels of an index, [`contents`] finds

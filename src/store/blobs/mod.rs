@@ -112,6 +112,8 @@ impl Store {
     fn open_images(&self) -> Result<(PathBuf, File)> {
         let dir = self.images();
         let cannot = || format!("cannot make {}", dir.display());
+        // Others may have to get through to what is theirs.
+        std::fs::create_dir_all(&self.paths().state).with_context(cannot)?;
         for made in [dir.clone(), dir.join(BLOBS), dir.join(PARTIAL)] {
             DirBuilder::new().recursive(true).mode(0o700).create(made).with_context(cannot)?;
         }

@@ -1,8 +1,8 @@
 //! A registry, spoken to as the distribution specification has it, for one repository.
 //!
-//! By HTTPS, verified by the system's authorities ([`tls`]) and those that docker and podman keep for one registry. Plain
+//! By HTTPS, verified by the system's authorities (`tls`) and those that docker and podman keep for one registry. Plain
 //! HTTP is for registries on this host alone, and for those that `KRAFT_PLAIN_HTTP` names. Who we are is proved when the
-//! registry asks for it ([`token`]).
+//! registry asks for it (`token`).
 
 mod answer;
 mod challenge;
