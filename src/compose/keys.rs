@@ -99,7 +99,7 @@ pub(super) const UNREAD: &[(&str, Unread)] = &[
     ("logging", Unread::Ignored("consoles are kept by the journal")),
     ("dns_opt", Unread::Ignored(GUEST_HAS_NONE)),
     ("label_file", Unread::Refused("write the labels here")),
-    ("pull_policy", Unread::Ignored("an image is a path today")),
+    ("pull_policy", Unread::Ignored("an image is fetched if it is not there; `kraft pkg pull` fetches it anew")),
     ("credential_spec", Unread::Ignored(GUEST_HAS_NONE)),
     ("annotations", Unread::Silent),
     ("expose", Unread::Silent),
