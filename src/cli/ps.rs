@@ -112,7 +112,7 @@ impl From<&View> for Row {
             exit_code: exit.map(|exit| exit.code),
             exit_reason: exit.map(|exit| exit.reason.to_string()),
             health: view.health(),
-            kernel: spec.map(|spec| spec.kernel.given().to_string_lossy().into_owned()),
+            kernel: spec.map(|spec| spec.source().into_owned()),
             args: spec.map_or_else(Vec::new, |spec| spec.kernel_args.iter().chain(&spec.app_args).cloned().collect()),
             created: record.map(|record| record.created),
             started: live.and_then(|status| status.running_since),

@@ -1,5 +1,6 @@
 //! What was asked of a machine. Everything in it is resolved: absolute paths, known kinds, checked amounts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -121,6 +122,20 @@ impl Spec {
     /// How long it may run before it is stopped.
     pub fn runtime_max(&self) -> Option<Duration> {
         self.runtime_max_ms.map(Duration::from_millis)
+    }
+
+    /// What it was made of, for people: the image's name, or the path of the kernel that was given.
+    pub fn source(&self) -> Cow<'_, str> {
+        match &self.image {
+            Some(image) => Cow::Borrowed(&image.reference),
+            None => self.kernel.given().to_string_lossy(),
+        }
+    }
+
+    /// The same in a word, without where that is.
+    pub fn source_name(&self) -> String {
+        let source = self.source();
+        source.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
     /// Checks what the types cannot say.

@@ -397,7 +397,7 @@ impl Supervisor<'_> {
         let spec = &self.record.spec;
         format!(
             "running: {} on {} ({}), {} CPU{}, {} of memory",
-            spec.kernel.given().file_name().unwrap_or_default().to_string_lossy(),
+            spec.source_name(),
             self.status.machine_type.as_deref().unwrap_or("?"),
             self.status.accel.as_deref().unwrap_or("?"),
             spec.cpus,

@@ -261,7 +261,7 @@ fn elsewhere(path: &Path, error: &std::io::Error, asked: &Asked<'_>, note: Note<
         }
     };
     note(As::Oci, true, "it is no path that exists".into());
-    image::image(text, asked)
+    image::image(text, asked).map_err(|error| error.context(format!("{text} is no file here, and as an image")))
 }
 
 fn project(dir: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {

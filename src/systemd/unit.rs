@@ -179,7 +179,7 @@ fn service(record: &Record, executable: &Path, paths: &Paths) -> Result<Definiti
     let name = &record.spec.name;
     let program = executable;
     let executable = utf8(executable)?;
-    let kernel = record.spec.kernel.given().file_name().unwrap_or_default().to_string_lossy();
+    let kernel = record.spec.source_name();
     let mut unit = Definition::new(service_name(name));
     unit.required("Description", format!("{name} (unikernel, {kernel})"));
     unit.required("Type", "notify");
