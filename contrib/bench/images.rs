@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{call, compare, middle, timed};
+use super::{call, compare, middle, settle, timed};
 
 /// Pulls of each; the median counts.
 const RUNS: usize = 7;
@@ -15,7 +15,8 @@ const LAYERS: u64 = 4;
 const LAYER: usize = 50 << 20;
 const NAME: &str = "localhost:15000/bench:v1";
 
-pub(super) fn measure(kraft: &str) {
+pub(super) fn measure(kraft: &str, guest: &str) {
+    runs(kraft, guest);
     let dir = std::env::temp_dir().join("bench-images");
     let _ = std::fs::remove_dir_all(&dir);
     let layout = dir.join("layout");
@@ -58,6 +59,34 @@ pub(super) fn measure(kraft: &str) {
     let _ = registry.kill();
     let _ = registry.wait();
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// What a machine costs that is made of an image that is there, beside one of the same kernel's file: each with another
+/// machine that has it, so that neither is unpacked or copied.
+fn runs(kraft: &str, guest: &str) {
+    const IMAGE: &str = "bench-run:v1";
+    call(kraft, &["pkg", "build", "-n", IMAGE, "-k", guest]);
+    let kinds = [("bench-kept-image", IMAGE), ("bench-kept-file", guest)];
+    for (name, what) in kinds {
+        call(kraft, &["create", "--quiet", "--name", name, what]);
+    }
+    let mut taken = [Vec::new(), Vec::new()];
+    for round in 0..2 * super::RUNS {
+        for at in [round % 2, (round + 1) % 2] {
+            settle();
+            let name = format!("bench-image-{round}-{at}");
+            let args = ["run", "-d", "--quiet", "--name", &name, kinds[at].1];
+            taken[at].push(timed(|| call(kraft, &args)));
+            call(kraft, &["rm", "--force", &name]);
+        }
+    }
+    let [image, file] = taken.map(middle);
+    compare("run of an image that is there", image, "ms", "run of its kernel", file);
+    for (name, _) in kinds {
+        call(kraft, &["rm", name]);
+    }
+    call(kraft, &["pkg", "rm", IMAGE]);
+    call(kraft, &["pkg", "prune"]);
 }
 
 fn pull(kraft: &str, dir: &Path) {

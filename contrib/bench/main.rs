@@ -34,7 +34,7 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("devices") => return devices.measure(),
         Some("run") => return bench.run(),
-        Some("images") => return images::measure(&bench.kraft),
+        Some("images") => return images::measure(&bench.kraft, &bench.guest),
         Some("generator") => return generator::measure(&bench.kraft),
         Some("sandbox") => return sandbox::measure(&bench.kraft, &bench.guest),
         _ => {}
@@ -44,7 +44,7 @@ fn main() {
     bench.runner_memory();
     devices.measure();
     generator::measure(&bench.kraft);
-    images::measure(&bench.kraft);
+    images::measure(&bench.kraft, &bench.guest);
     sandbox::measure(&bench.kraft, &bench.guest);
     bench.many();
 }
