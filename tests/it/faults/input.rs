@@ -33,7 +33,7 @@ fn a_kernel_that_is_none() {
         (&half, "half is truncated", &[], 125),
         (&stub, "stub is truncated", &[], 125),
         (&empty, "empty is empty", &[], 125),
-        ("/bin/true", "/bin/true is a program for Linux", &[], 125),
+        ("/bin/true", "cannot run program /bin/true: cannot get its loader", &["--pull", "never"], 127),
     ];
     for (kernel, wanted, options, code) in cases {
         for systemd in MANAGERS {
