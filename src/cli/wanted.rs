@@ -306,7 +306,7 @@ impl Settled {
             }
             shares::check_confined(&self.spec)?;
         }
-        let files = self.pack(app).with_context(|| format!("cannot create machine {}", self.spec.name))?;
+        let files = self.pack(app).with_context(|| format!("cannot create {}", self.spec.name))?;
         let mut held = HeldParts::new(volumes, files);
         held.hold_images(self.images);
         Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held })
