@@ -108,6 +108,10 @@ impl Store {
 impl RootfsCache {
     pub(super) fn open(dir: PathBuf, files: FilesOf) -> Result<Self> {
         let cannot = || format!("cannot make {}", dir.display());
+        if let Some(state) = dir.parent() {
+            // Others get through it to what they may see: that there is a machine.
+            std::fs::create_dir_all(state).with_context(cannot)?;
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(cannot)?;
         sweep(&dir, files);
         let lock = claim::share(open_lock(&dir)?, &dir.display().to_string())?;

@@ -93,7 +93,7 @@ fn a_program_stays_with_its_machine(keeper: Keeper) {
 
 #[test]
 fn what_cannot_run_on_a_loader_is_refused_by_name() {
-    let lab = Lab::new("refused-program").with_store();
+    let lab = Lab::new("progrefused").with_store();
     let refused = |loader: &str, options: &[&str], program: &[&str]| {
         let said = start(&lab, "m", false, loader, options, program);
         let code = said.code;
