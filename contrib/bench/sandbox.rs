@@ -3,7 +3,7 @@
 use super::{call, figure, least, middle, settle, timed};
 
 /// Starts of each kind; the median counts, and the fastest is the one that least else was in the way of.
-const RUNS: usize = 25;
+const RUNS: usize = 15;
 /// Starts that do not count.
 const WARM_UP: usize = 2;
 
