@@ -71,17 +71,19 @@ pub(crate) fn console(app: &App, manager: Manager, name: &MachineName) -> Result
 
 /// Where it is said how following ends: by the machine, or by a signal.
 fn words(app: &App, manager: Manager, name: &MachineName) -> Result<mpsc::Receiver<Result<End>>> {
-    // Blocked before any thread starts, so that only the one that waits for them gets them.
-    let mut interrupts = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        interrupts.add(signal);
-    }
-    interrupts.thread_block().context("cannot block signals")?;
+    let interrupts = block_interrupts()?;
     let (say, words) = mpsc::channel();
     spawn(&say, move || interrupts.wait().context("cannot wait for signals").map(|_| End::Detached));
     let (watcher, watched) = (app.clone(), name.clone());
     spawn(&say, move || until_end(watcher.service(manager).as_ref(), &watched));
     Ok(words)
+}
+
+/// What a person ends following by. Called before any thread starts, so that only the one that waits for them gets them.
+pub(super) fn block_interrupts() -> Result<SigSet> {
+    let interrupts: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    interrupts.thread_block().context("cannot block signals")?;
+    Ok(interrupts)
 }
 
 fn heard(words: &mpsc::Receiver<Result<End>>, name: &MachineName) -> Result<End> {

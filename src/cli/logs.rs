@@ -15,17 +15,9 @@ use super::output::{self, Form, Reader};
 use crate::error::{Error, Result};
 use crate::machine::{LogLine, LogQuery, MachineName, Selector, parse_duration};
 
-/// Show what guests wrote on their consoles
-#[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    /// Machines, by name or by four or more first digits of an id
-    #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
-    machines: Vec<Selector>,
-
-    /// Go on with what comes, across restarts, until Ctrl-C or the machine's removal
-    #[arg(short, long)]
-    follow: bool,
-
+/// Which lines of a console are shown, and how.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct LineArgs {
     /// Only the last N lines
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<u64>,
@@ -40,7 +32,28 @@ pub(crate) struct LogsArgs {
 
     /// Show when each line was written
     #[arg(short, long)]
-    timestamps: bool,
+    pub(super) timestamps: bool,
+}
+
+impl LineArgs {
+    pub(super) fn query(self, follow: bool) -> LogQuery {
+        LogQuery { follow, tail: self.tail, since: self.since, until: self.until }
+    }
+}
+
+/// Show what guests wrote on their consoles
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Machines, by name or by four or more first digits of an id
+    #[arg(value_name = "MACHINE", required = true, add = complete::machines())]
+    machines: Vec<Selector>,
+
+    /// Go on with what comes, across restarts, until Ctrl-C or the machine's removal
+    #[arg(short, long)]
+    follow: bool,
+
+    #[command(flatten)]
+    lines: LineArgs,
 
     /// With several machines, do not put their names in front of the lines
     #[arg(long)]
@@ -80,13 +93,13 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp> {
 }
 
 pub(crate) fn logs(app: &App, args: &LogsArgs) -> Outcome {
-    let query = LogQuery { follow: args.follow, tail: args.tail, since: args.since, until: args.until };
+    let query = args.lines.query(args.follow);
     let mut names = Vec::new();
     for selector in &args.machines {
         names.push(app.resolve(selector).map_err(|error| vec![error])?);
     }
     let prefix = if names.len() > 1 && !args.no_prefix { Prefix::Names } else { Prefix::None };
-    let printer = Printer::new(&names, prefix, args.timestamps, args.output);
+    let printer = Printer::new(&names, prefix, args.lines.timestamps, args.output);
     let result = match &names[..] {
         [name] => app.service_of(name).and_then(|service| service.logs(name, &query)).and_then(|lines| {
             for line in lines {

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use comfy_table::{ContentArrangement, Row, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -61,6 +62,21 @@ pub(crate) fn line(text: impl std::fmt::Display) -> Result<()> {
 /// Says something on the side, to people only.
 pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A table as all listings have it: columns with two spaces between them, never cut.
+pub(crate) fn table(header: impl Into<Row>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+}
+
+/// Its lines.
+pub(crate) fn rows(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 /// Writes a value as JSON or YAML.

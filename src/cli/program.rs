@@ -87,15 +87,8 @@ fn loader_file(wanted: &Wanted, program: &Program, images: &Images<'_>) -> Resul
     if path.exists() || path.is_absolute() || path.starts_with(".") || path.starts_with("..") {
         return Ok(path.to_path_buf());
     }
-    let asked = Asked {
-        forced: Some(As::Oci),
-        target: None,
-        kraftfile: None,
-        platform: wanted.platform,
-        arch: Some(program.arch),
-        variables: &|_| None,
-        images: &|name, arch| images.resolve(name, arch),
-    };
+    let resolve = |name: &str, arch| images.resolve(name, arch);
+    let asked = Asked { forced: Some(As::Oci), ..Asked::new(wanted.platform, Some(program.arch), &|_| None, &resolve) };
     let found = source::look(Some(path), &asked).found;
     found.map(|found| found.kernel).map_err(|error| {
         let what = format!("cannot run program {}: cannot get its loader {}", program.path.display(), path.display());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::{Cell, Color, Table, presets};
+use comfy_table::{Cell, Color};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -176,9 +176,6 @@ fn show(app: &App, views: Vec<View>, args: &PsArgs) -> Result<()> {
 }
 
 fn table(app: &App, views: &[View], args: &PsArgs) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     let mut header = vec!["NAME", "KERNEL", "ARGS", "CREATED", "STATUS", "MEM", "PORTS", "PLAT"];
     if args.long {
         header = vec![
@@ -201,18 +198,14 @@ fn table(app: &App, views: &[View], args: &PsArgs) -> String {
             "ARCH",
         ];
     }
-    table.set_header(header);
+    let mut table = output::table(header);
     let now = Timestamp::now();
     let colour = output::colour();
     for view in views {
         let row = if args.long { row(app, view) } else { Row::from(view) };
         table.add_row(cells(view, row, args, now, colour));
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
-    lines.concat()
+    output::rows(table)
 }
 
 fn cells(view: &View, row: Row, args: &PsArgs, now: Timestamp, colour: bool) -> Vec<Cell> {

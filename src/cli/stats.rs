@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::ValueParser;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use nix::poll::PollFlags;
 
 use super::app::App;
@@ -116,16 +116,12 @@ fn show(format: Format, samples: &[Sample]) -> Result<Reader> {
 }
 
 fn table(samples: &[Sample]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
-    table.set_header(COLUMNS);
+    let mut table = output::table(COLUMNS);
     for sample in samples {
         table.add_row(sample.cells());
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
         column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    output::rows(table)
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -147,19 +146,13 @@ fn ls(app: &App, volumes: &Volumes, args: &LsArgs) -> Result<()> {
     if args.output != Format::Table {
         return output::value(args.output, &rows);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
-    table.set_header(["NAME", "DRIVER", "SOURCE", "USED BY"]);
+    let mut table = output::table(["NAME", "DRIVER", "SOURCE", "USED BY"]);
     for row in rows {
         let users: Vec<&str> = row.machines.iter().map(MachineName::as_str).collect();
         let driver = row.driver.map_or("?", ShareDriver::as_str);
         table.add_row([row.name.as_str(), driver, &row.source.to_string_lossy(), &users.join(", ")]);
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    output::write(&table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>())
+    output::write(&output::rows(table))
 }
 
 fn inspect(app: &App, volumes: &Volumes, args: &InspectArgs) -> Outcome {

@@ -280,10 +280,12 @@ impl Settled {
     /// machine is not to fail for what nobody asked for.
     fn loosen(&mut self, volumes: &Volumes<'_>) {
         let served = self.spec.volumes.iter().find(|mount| mount.driver == ShareDriver::Virtiofs);
-        let why = match (served, volumes.of_fixed_owners()) {
-            (Some(mount), _) => format!("virtiofsd has to see {}", mount.what()),
-            (None, Some(what)) => format!("the file system of {what} cannot map owners"),
-            (None, None) => return,
+        let why = if let Some(mount) = served {
+            format!("virtiofsd has to see {}", mount.what())
+        } else if let Some(what) = volumes.of_fixed_owners() {
+            format!("the file system of {what} cannot map owners")
+        } else {
+            return;
         };
         self.spec.sandbox = Sandbox::Compatible;
         output::note(format_args!("{}: --sandbox {}, as {why}", self.spec.name, self.spec.sandbox));

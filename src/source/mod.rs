@@ -90,6 +90,13 @@ pub struct Asked<'a> {
     pub images: &'a Images<'a>,
 }
 
+impl<'a> Asked<'a> {
+    /// Nothing but what has to be.
+    pub fn new(platform: Platform, arch: Option<Arch>, variables: Variables<'a>, images: &'a Images<'a>) -> Self {
+        Self { forced: None, target: None, kraftfile: None, platform, arch, variables, images }
+    }
+}
+
 /// Has what is in an image of this name as files, for this architecture. Whoever gives it keeps them as long as they are
 /// needed.
 pub type Images<'a> = dyn Fn(&str, Option<Arch>) -> Result<Resolved> + 'a;

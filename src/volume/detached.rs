@@ -38,8 +38,7 @@ pub fn detached(directory: BorrowedFd<'_>, read_only: bool, user: Option<(u32, u
         && (uid, gid) != (about.uid(), about.gid())
     {
         let namespace = user_namespace(&trade(about.uid(), uid), &trade(about.gid(), gid)).with_context(cannot)?;
-        let mapped = HOW_DEEP.iter().any(|&deep| set(&mount, 0, Some(&namespace), deep).is_ok());
-        if !mapped {
+        if !map(&mount, &namespace) {
             log::warn!("{what}: its file system cannot map owners, so the guest may do there what everybody may");
         }
     }
@@ -48,11 +47,13 @@ pub fn detached(directory: BorrowedFd<'_>, read_only: bool, user: Option<(u32, u
 
 /// Whether a machine's user can be given the files of this directory as his own. Only root can tell.
 pub fn maps_owners(directory: BorrowedFd<'_>) -> bool {
-    let mapped = || {
-        let (mount, namespace) = (open_tree(directory)?, user_namespace(&trade(0, 1), &trade(0, 1))?);
-        HOW_DEEP.iter().map(|&deep| set(&mount, 0, Some(&namespace), deep)).find(Result::is_ok).transpose()
-    };
-    matches!(mapped(), Ok(Some(())))
+    let mapped = || Ok::<_, Error>(map(&open_tree(directory)?, &user_namespace(&trade(0, 1), &trade(0, 1))?));
+    mapped().unwrap_or(false)
+}
+
+/// Has a mount show its files as a namespace's users own them; false if its file system cannot.
+fn map(mount: &OwnedFd, namespace: &OwnedFd) -> bool {
+    HOW_DEEP.iter().any(|&deep| set(mount, 0, Some(namespace), deep).is_ok())
 }
 
 fn open_tree(directory: BorrowedFd<'_>) -> Result<OwnedFd> {

@@ -14,7 +14,7 @@ use crate::{paths, platform};
 
 /// What becomes of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(in crate::cli) enum Action {
     /// There was none.
     Created,
     /// There was another one.

@@ -5,14 +5,14 @@ use std::thread;
 
 use clap::Args;
 use jiff::Timestamp;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 
 use super::{ComposeArgs, Services};
 use crate::cli::app::App;
-use crate::cli::logs::{self, Prefix, Printer, moment};
+use crate::cli::logs::{self, LineArgs, Prefix, Printer};
 use crate::cli::output::{self, Form, Reader};
 use crate::cli::{Outcome, follow};
-use crate::error::{Context as _, Result};
+use crate::error::Result;
 use crate::machine::{LogLine, LogQuery, MachineName};
 
 /// Show what the project's guests wrote on their consoles
@@ -25,21 +25,8 @@ pub(super) struct LogsArgs {
     #[arg(short, long)]
     follow: bool,
 
-    /// Only the last N lines of each
-    #[arg(short = 'n', long, value_name = "N")]
-    tail: Option<u64>,
-
-    /// Only from this moment on: a time such as 2026-11-21T08:00:00Z, or how long ago, such as 10min
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Timestamp>,
-
-    /// Only up to this moment
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<Timestamp>,
-
-    /// Show when each line was written
-    #[arg(short, long)]
-    timestamps: bool,
+    #[command(flatten)]
+    lines: LineArgs,
 
     /// Do not put the machines' names in front of the lines
     #[arg(long)]
@@ -49,9 +36,9 @@ pub(super) struct LogsArgs {
 pub(super) fn logs(app: &App, args: &ComposeArgs, verb: &LogsArgs) -> Outcome {
     let members = args.known()?.members(app, &verb.services.services)?;
     let names: Vec<MachineName> = members.into_iter().map(|member| member.name).collect();
-    let query = LogQuery { follow: verb.follow, tail: verb.tail, since: verb.since, until: verb.until };
+    let query = verb.lines.query(verb.follow);
     let prefix = if verb.no_prefix { Prefix::None } else { Prefix::Names };
-    let printer = Printer::new(&names, prefix, verb.timestamps, Form::Text);
+    let printer = Printer::new(&names, prefix, verb.lines.timestamps, Form::Text);
     output::done(logs::several(app, &names, &query, &printer))
 }
 
@@ -65,12 +52,7 @@ enum Word {
 
 /// Shows what machines write until all of them are down, or a person had enough: then it is that signal's number.
 pub(super) fn follow_until_end(app: &App, names: &[MachineName], since: Timestamp) -> Result<Option<u8>> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    // Blocked before any thread starts, so that only the one that waits for them gets them.
-    signals.thread_block().context("cannot block signals")?;
+    let signals = follow::block_interrupts()?;
     let (say, words) = mpsc::channel();
     let heard = say.clone();
     thread::spawn(move || {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::labels::{FILES, PROJECT};
@@ -66,16 +65,10 @@ fn list(app: &App, verb: &LsArgs) -> Result<()> {
     if verb.output != Format::Table {
         return output::value(verb.output, &rows);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["NAME", "STATUS", "FILES"]);
+    let mut table = output::table(["NAME", "STATUS", "FILES"]);
     for row in &rows {
         let states: Vec<String> = row.states.iter().map(|(state, count)| format!("{state} ({count})")).collect();
         table.add_row([row.name.clone(), states.join(", "), row.files.join(", ")]);
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    output::write(&table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>())
+    output::write(&output::rows(table))
 }

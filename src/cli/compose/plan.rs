@@ -1,11 +1,9 @@
 //! What is to be done to make a project's machines equal to its file. Changes nothing.
 
-use std::fmt;
-
 use super::labels::{DIRECTORY, FILES, Member, PROJECT};
 use super::wanted::{Keeper, Place, wanted};
 use crate::cli::app::App;
-use crate::cli::apply::plan::is_same;
+use crate::cli::apply::plan::{Action, is_same};
 use crate::cli::images::Images;
 use crate::cli::wanted::{Settled, Wanted};
 use crate::compose::{Loaded, Service};
@@ -13,27 +11,6 @@ use crate::error::{Error, Kind, Result};
 use crate::machine::{MachineName, Manager, Record};
 use crate::paths::Scope;
 use crate::platform;
-
-/// What becomes of a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    /// There was none.
-    Created,
-    /// There was another one.
-    Changed,
-    /// It is as it is to be.
-    Unchanged,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Created => "created",
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-        })
-    }
-}
 
 /// One machine and what becomes of it.
 #[derive(Debug)]

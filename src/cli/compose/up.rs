@@ -6,11 +6,11 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::labels::{self, Member};
-use super::plan::{self, Action, Step, Units};
+use super::plan::{self, Step, Units};
 use super::wanted::Keeper;
 use super::{ComposeArgs, Services, logs, shared, staged};
 use crate::cli::app::App;
-use crate::cli::apply;
+use crate::cli::apply::{self, plan::Action};
 use crate::cli::disable::{self, Removed};
 use crate::cli::enable::{self, Boot};
 use crate::cli::images::Images;

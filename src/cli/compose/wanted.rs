@@ -97,15 +97,9 @@ fn image(loaded: &Loaded, service: &Service, images: &Images<'_>) -> Result<Foun
     let is_path = path.exists() || service.image.starts_with(['/', '.', '~']);
     let argument = if is_path { path } else { PathBuf::from(&service.image) };
     let variables = |name: &str| loaded.variables.values.get(name).cloned();
-    let asked = Asked {
-        forced: None,
-        target: None,
-        kraftfile: None,
-        platform: service.own.platform.unwrap_or(Platform::Qemu),
-        arch: service.own.arch,
-        variables: &variables,
-        images: &|name, arch| images.resolve(name, arch),
-    };
+    let resolve = |name: &str, arch| images.resolve(name, arch);
+    let platform = service.own.platform.unwrap_or(Platform::Qemu);
+    let asked = Asked::new(platform, service.own.arch, &variables, &resolve);
     let found = source::look(Some(&argument), &asked).found?;
     Ok(match &service.entrypoint {
         // The image's command is for its own.

@@ -1,7 +1,6 @@
 //! `kraft net ls`.
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -87,14 +86,11 @@ fn row(app: &App, networks: &Networks, name: NetworkName) -> Result<Row> {
 }
 
 fn table(rows: &[Row], long: bool) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec!["NAME", "NETWORK", "DRIVER", "STATUS", "MACHINES"];
     if long {
         header = vec!["NETWORK ID", "NAME", "NETWORK", "DRIVER", "BRIDGE", "STATUS", "CREATED", "MACHINES"];
     }
-    table.set_header(header);
+    let mut table = output::table(header);
     let now = Timestamp::now();
     for row in rows {
         let subnets: Vec<&str> = row.network.iter().chain(&row.ipv6).map(String::as_str).collect();
@@ -112,8 +108,5 @@ fn table(rows: &[Row], long: bool) -> String {
         }
         table.add_row(cells);
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    output::rows(table)
 }

@@ -1,7 +1,6 @@
 //! `kraft pkg ls`.
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use indicatif::HumanBytes;
 
 use super::shown::{self, Row};
@@ -49,10 +48,7 @@ fn list(app: &App, args: &LsArgs) -> Result<()> {
     if args.output != Format::Table {
         return output::value(args.output, &rows);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
-    table.set_header(["NAME", "PLATFORM", "MANIFEST", "SIZE", "USED BY"]);
+    let mut table = output::table(["NAME", "PLATFORM", "MANIFEST", "SIZE", "USED BY"]);
     for row in rows {
         let users: Vec<&str> = row.machines.iter().map(MachineName::as_str).collect();
         let manifest = row.manifest.trim_start_matches("sha256:");
@@ -60,8 +56,5 @@ fn list(app: &App, args: &LsArgs) -> Result<()> {
         let (platform, size) = (format!("{}/{}", row.plat, row.arch), HumanBytes(row.size).to_string());
         table.add_row([row.name.as_str(), &platform, manifest, &size, &users.join(", ")]);
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    output::write(&table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>())
+    output::write(&output::rows(table))
 }

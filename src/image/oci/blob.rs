@@ -3,13 +3,13 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read};
-use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use crate::error::{Context as _, Error, Result};
+use crate::image::tarball::Stored;
 use crate::machine::Digest;
 
 const BLOCK: u64 = 512;
@@ -97,7 +97,7 @@ impl Blob {
             Body::Bytes(bytes) => Box::new(bytes.as_slice()),
             Body::Layer(header, file, size) => {
                 let zeros = size.next_multiple_of(BLOCK) - size + 2 * BLOCK;
-                let file = Part { file, at: 0, left: *size };
+                let file = Stored { file, at: 0, left: *size };
                 Box::new(header.as_slice().chain(file).chain(Cursor::new(vec![0; zeros as usize])))
             }
         }
@@ -106,22 +106,5 @@ impl Blob {
     /// What leads to it.
     pub fn descriptor(&self) -> Value {
         json!({"mediaType": self.media_type, "digest": format!("sha256:{}", self.digest), "size": self.size})
-    }
-}
-
-/// The beginning of a file, wherever others have read to.
-struct Part<'a> {
-    file: &'a File,
-    at: u64,
-    left: u64,
-}
-
-impl Read for Part<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let wanted = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let read = self.file.read_at(&mut buffer[..wanted], self.at)?;
-        self.at += read as u64;
-        self.left -= read as u64;
-        Ok(read)
     }
 }

@@ -20,7 +20,8 @@ use super::cpio::{check_length, check_name};
 use super::tree::{Content, Kind, Meta, Same, Tree, Visitor, show};
 use crate::error::{Context as _, Error, Result};
 use reader::{Raw, Reader};
-use sparse::{Holey, Piece, Stored};
+pub(super) use sparse::Stored;
+use sparse::{Holey, Piece};
 
 pub use layers::{Layers, Limits};
 pub(super) use reader::is_header as is_tar_header;

@@ -148,10 +148,10 @@ fn too_many() -> Error {
 
 /// Data that stands in the archive as it is.
 #[derive(Debug)]
-pub(super) struct Stored<'a> {
-    pub(super) file: &'a File,
-    pub(super) at: u64,
-    pub(super) left: u64,
+pub(in crate::image) struct Stored<'a> {
+    pub(in crate::image) file: &'a File,
+    pub(in crate::image) at: u64,
+    pub(in crate::image) left: u64,
 }
 
 impl Read for Stored<'_> {
