@@ -5,6 +5,7 @@
 mod attachment;
 mod digest;
 mod image;
+mod kernel;
 pub mod limits;
 mod mount;
 mod name;
@@ -19,10 +20,12 @@ mod spec;
 mod state;
 mod status;
 mod text;
+mod words;
 
 pub use attachment::{Attachment, IpConfig, Mac, is_interface_name};
 pub use digest::Digest;
 pub use image::ImageOrigin;
+pub use kernel::{Abilities, Kernel, KernelKind};
 pub use limits::{Cap, Limit, Limits};
 pub use mount::{Mount, MountRequest, MountSource};
 pub use name::{MachineId, MachineName, NetworkName, Selector, VolumeName};
@@ -35,12 +38,10 @@ pub use secret::{Delivery, FW_CFG_PREFIX, SECRETS_LIMIT, Secret, SecretRequest};
 pub use service::{
     Change, Changes, LogLine, LogQuery, Logs, MachineService, Manager, Progress, Record, StopMode, View, Watch,
 };
-pub use spec::{
-    Abilities, Accel, Arch, Compression, Dialect, Kernel, KernelKind, MachineType, Machined, Platform, Protocol,
-    Sandbox, ShareDriver, Spec,
-};
+pub use spec::Spec;
 pub use state::{Denied, Event, Liveness, Next, State, derive, next};
 pub use status::{Exit, HealthStatus, Phase, Reason, Status};
+pub use words::{Accel, Arch, Compression, Dialect, MachineType, Machined, Platform, Protocol, Sandbox, ShareDriver};
 
 /// The newest layout of records and status files that this program reads and writes.
 pub const SCHEMA: u32 = 1;

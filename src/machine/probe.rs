@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::words;
 use super::text::kept_as_text;
+use super::words::words;
 use super::{Exit, Manager, Protocol, Reason, RestartPolicy, Spec};
 use crate::error::{Error, Result};
 
