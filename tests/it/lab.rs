@@ -3,15 +3,13 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::time::{Duration, Instant};
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::Value;
 
-/// The longest that anything in a test may take.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub use crate::wait::{DEADLINE, Said, code_of, finish, kill, process_ends, until_change};
 
 /// Who the machines of a test belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +33,6 @@ pub struct Lab {
     _turn: Turn,
 }
 
-/// What is on its way out when a test looks for what is left has this long.
-const SETTLED: Duration = Duration::from_secs(5);
-
 /// Tests run side by side, but for those that shake the service manager itself.
 static MANAGER: RwLock<()> = RwLock::new(());
 
@@ -45,46 +40,6 @@ static MANAGER: RwLock<()> = RwLock::new(());
 enum Turn {
     Beside { _guard: RwLockReadGuard<'static, ()> },
     Alone { _guard: RwLockWriteGuard<'static, ()> },
-}
-
-/// What a program said and how it ended.
-#[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-}
-
-impl Said {
-    /// Its standard output, if it succeeded.
-    #[track_caller]
-    pub fn ok(self) -> String {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
-        self.out
-    }
-
-    /// Its one error, if it failed by this code. A failure is one clear line, perhaps with a hint.
-    #[track_caller]
-    pub fn fails(self, code: i32) -> String {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        let errors: Vec<&str> = self.err.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert_eq!(errors.len(), 1, "not one clear error: {}", self.err);
-        errors[0].trim_start_matches("error: ").to_owned()
-    }
-
-    /// It ended by this code, which is another's and no failure of kraft: there is no error.
-    #[track_caller]
-    pub fn fails_quietly(self, code: i32) {
-        assert_eq!((self.code, &*self.err), (code, ""), "stdout: {}", self.out);
-    }
-
-    /// The same for a failure whose cure is known: the error and its hint.
-    #[track_caller]
-    pub fn fails_with_hint(self, code: i32) -> (String, String) {
-        let hint = self.err.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_default().to_owned();
-        assert!(!hint.is_empty(), "no hint: {}", self.err);
-        (self.fails(code), hint)
-    }
 }
 
 impl Lab {
@@ -188,7 +143,7 @@ impl Lab {
     }
 
     /// Where their manager keeps the files of transient units.
-    fn transient(&self) -> PathBuf {
+    pub fn transient(&self) -> PathBuf {
         match self.who {
             Who::Root => "/run/systemd/transient".into(),
             Who::Tester => format!("{}/systemd/transient", self.user_runtime()).into(),
@@ -403,44 +358,14 @@ impl Lab {
         }
     }
 
+    /// Nobody else makes a machine in its store now.
+    pub fn is_alone_in_its_store(&self) -> bool {
+        self.own.is_some() || matches!(self._turn, Turn::Alone { .. })
+    }
+
     /// Everything that is left of this world's machines.
     pub fn leaks(&self) -> Vec<String> {
         self.leaks_of("")
-    }
-
-    /// Everything that is left of those of its machines whose names begin so.
-    pub fn leaks_of(&self, short: &str) -> Vec<String> {
-        let named = self.name(short);
-        // What was killed takes a moment to die.
-        let ended = |pid| process_ends(pid, SETTLED);
-        let alive = self.processes().into_iter().filter(|(pid, line)| line.contains(&named) && !ended(*pid));
-        let mut leaks: Vec<String> = alive.map(|(pid, line)| format!("process {pid}: {line}")).collect();
-        let escaped = named.replace('-', "\\x2d");
-        let units = self.systemctl(["list-units", "--all", "--plain", "--no-legend", "--full"]).ok();
-        // The mounts of credentials are systemd's own. It hears late that one is gone if many come and go; whether one is
-        // there is looked at below.
-        let ours =
-            |text: &str| (text.contains(&named) || text.contains(&escaped)) && !text.starts_with("run-credentials-");
-        leaks.extend(units.lines().filter(|line| ours(line)).map(|line| format!("unit {line}")));
-        leaks.extend(crate::leaks::of(&named));
-        let (machines, networks) = (self.state().join("machines"), self.state().join("networks"));
-        let mut directories = vec![self.transient(), machines, networks, self.runtime()];
-        directories.extend(cgroups("/sys/fs/cgroup".as_ref()));
-        for directory in directories {
-            for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                // In a shared store another test may be making a machine just now.
-                let staged = (name.starts_with(".new-") || name.starts_with(".gone-"))
-                    && (self.own.is_some()
-                        || matches!(self._turn, Turn::Alone { .. })
-                        || std::fs::read_to_string(entry.path().join("machine.toml")).is_ok_and(|text| ours(&text)));
-                if ours(&name) || staged {
-                    leaks.push(entry.path().display().to_string());
-                }
-            }
-        }
-        leaks
     }
 }
 
@@ -473,18 +398,6 @@ fn assert_own_name(prefix: &str) {
     used.push((prefix.to_owned(), test));
 }
 
-/// The directories of cgroups that a manager of ours may have put something in.
-fn cgroups(root: &Path) -> Vec<PathBuf> {
-    let mut all = vec![root.to_path_buf()];
-    let mut next = 0;
-    while let Some(dir) = all.get(next).cloned() {
-        next += 1;
-        let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        all.extend(below.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-    }
-    all
-}
-
 /// The program under test.
 pub fn kraft() -> PathBuf {
     std::env::var_os("KRAFT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kraft").into(), PathBuf::from)
@@ -512,105 +425,6 @@ macro_rules! skip {
         }
         return;
     }};
-}
-
-/// Runs a command to its end, or kills it at the deadline.
-#[track_caller]
-pub fn finish(mut command: Command, within: Duration) -> Said {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    let (out, err) = (collect(child.stdout.take()), collect(child.stderr.take()));
-    let code = wait(&mut child, within);
-    let said = |text: mpsc::Receiver<String>| text.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
-    let (out, err) = (said(out), said(err));
-    let Some(code) = code else { panic!("{command:?} took longer than {within:?}\nstdout: {out}\nstderr: {err}") };
-    Said { code, out, err }
-}
-
-fn collect(stream: Option<impl std::io::Read + Send + 'static>) -> mpsc::Receiver<String> {
-    let (send, text) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            let _ = stream.read_to_end(&mut bytes);
-        }
-        let _ = send.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    text
-}
-
-/// The exit status, 128+N for a signal; `None` if it was killed at the deadline.
-fn wait(child: &mut Child, within: Duration) -> Option<i32> {
-    let ended = process_ends(child.id(), within);
-    if !ended {
-        let _ = child.kill();
-    }
-    let status = child.wait().expect("it is our child");
-    ended.then(|| code_of(status))
-}
-
-/// The exit status, 128+N for a signal.
-pub fn code_of(status: std::process::ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt as _;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
-}
-
-/// Waits until a process is gone.
-pub fn process_ends(pid: u32, within: Duration) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    use std::os::fd::AsFd as _;
-    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-    let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
-    let deadline = Instant::now() + within;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => panic!("poll: {errno}"),
-        }
-    }
-}
-
-/// Waits until something holds that shows as a change in one of these directories.
-#[track_caller]
-pub fn until_change(directories: &[PathBuf], what: &str, holds: impl FnMut() -> bool) {
-    assert!(changes(directories, holds, DEADLINE), "waited {DEADLINE:?} for {what}");
-}
-
-fn changes(directories: &[PathBuf], mut holds: impl FnMut() -> bool, within: Duration) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd as _;
-    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("there is inotify");
-    for directory in directories.iter().filter(|directory| directory.exists()) {
-        let interesting = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MODIFY;
-        inotify.add_watch(directory, interesting).expect("a directory can be watched");
-    }
-    let deadline = Instant::now() + within;
-    // Looked at after the watch is set, so that no change falls between.
-    while !holds() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) => return holds(),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => panic!("poll: {errno}"),
-        }
-        let _ = inotify.read_events();
-    }
-    true
-}
-
-/// Sends a signal to a process.
-pub fn kill(pid: u64, signal: nix::sys::signal::Signal) {
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
-    nix::sys::signal::kill(pid, signal).expect("the process is there");
 }
 
 /// A user's number.

@@ -16,6 +16,7 @@ mod leaks;
 mod registry;
 mod small;
 mod talk;
+mod wait;
 mod wire;
 
 mod compose;
