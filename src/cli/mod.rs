@@ -83,7 +83,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 #[command(after_help = "Exit codes: the guest's own with run and wait; 125 kraft failed, 126 the VMM cannot be run, \
                         127 kernel or file not found, 128+N ended by signal N.\n\
                         `kraft VERB --help` and kraft-VERB(1) tell more of each command.")]
-pub struct Cli {
+pub struct Cli<V: Subcommand> {
     /// Your own machines, run by your user manager: the default for everybody but root
     #[arg(long, global = true, conflicts_with = "system", help_heading = GLOBAL)]
     user: bool,
@@ -98,7 +98,14 @@ pub struct Cli {
     log_level: log::LevelFilter,
 
     #[command(subcommand)]
-    verb: Verb,
+    verb: V,
+}
+
+/// What units run. Two of it belong to each start, and what every other verb takes costs a process a millisecond.
+#[derive(Debug, Subcommand)]
+enum UnitVerb {
+    #[command(hide = true)]
+    Runner(runner::RunnerArgs),
 }
 
 /// What can be done. Aliases are hidden, as completion offers one name for a verb and would take the shorter.
@@ -159,7 +166,7 @@ pub fn main() -> Outcome {
         return generator::main(&name);
     }
     clap_complete::CompleteEnv::with_factory(command).complete();
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(usage) => return show_usage(&usage),
     };
@@ -207,9 +214,18 @@ pub fn main() -> Outcome {
     }
 }
 
+fn parse() -> Result<Cli<Verb>, clap::Error> {
+    let is_option = |word: &std::ffi::OsString| word.as_encoded_bytes().starts_with(b"-");
+    if std::env::args_os().skip(1).find(|word| !is_option(word)).is_none_or(|verb| verb != "runner") {
+        return Cli::try_parse();
+    }
+    let Cli { user, system, log_level, verb: UnitVerb::Runner(args) } = Cli::try_parse()?;
+    Ok(Cli { user, system, log_level, verb: Verb::Runner(args) })
+}
+
 /// The whole command, for completion, man pages and tests.
 pub fn command() -> clap::Command {
-    Cli::command()
+    Cli::<Verb>::command()
 }
 
 /// Help and version go to standard output and are a success; a mistake exits by 125, as 2 may be a guest's own code.
