@@ -181,7 +181,7 @@ fn not_a_kernel(head: &[u8], path: &Path) -> Error {
         return bad(path, "is compressed by gzip").with_hint("`gunzip` unpacks it");
     }
     if head.starts_with(b"MZ") {
-        return bad(path, "is an EFI program, not a kernel that can be started without firmware");
+        return bad(path, "is a program for Windows or EFI firmware, not a kernel that can be started without those");
     }
     if head.starts_with(b"#!") {
         return bad(path, "is a script, not a kernel");

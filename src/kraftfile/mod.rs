@@ -11,6 +11,7 @@ mod target;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -101,7 +102,9 @@ pub fn find(dir: &Path) -> Option<PathBuf> {
 /// With file, line and key of what is wrong.
 pub fn load(path: &Path, dir: &Path, variables: Variables<'_>) -> Result<Kraftfile> {
     let cannot = || format!("cannot read {}", path.display());
-    let file = match std::fs::File::open(path) {
+    // Without O_NONBLOCK, opening a FIFO waits for a writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::of(Kind::NotFound, format!("no such Kraftfile: {}", path.display())));
         }
@@ -127,6 +130,8 @@ pub fn load(path: &Path, dir: &Path, variables: Variables<'_>) -> Result<Kraftfi
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, dir: &Path, variables: Variables<'_>) -> Result<Kraftfile> {
+    // Some editors begin every file with it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let value = node::parse(text, path)?;
     let root = Node::root(Source { text, path, variables }, &value);
     let mut notes = Vec::new();

@@ -38,14 +38,57 @@ pub(super) struct Node<'a> {
 /// # Errors
 /// With the line.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Value> {
+    // The time that the YAML crate takes is as the square of this.
+    if let Some(line) = too_deep(text) {
+        let why = format!("more than {DEEPEST} brackets are open");
+        return Err(Error::new(format!("{}:{line}:1: {why}", path.display())));
+    }
     let read = serde_norway::from_str(text).and_then(|mut value: Value| value.apply_merge().map(|()| value));
     read.map_err(|error| {
         let said = error.to_string();
         let what = said.split(" at line ").next().unwrap_or(&said).replace('\n', " ");
         // What is wrong with all of it is nowhere in particular.
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        // Of a key that is there twice, the map's place is known.
+        let twice = what.split_once("duplicate entry with key \"").and_then(|(_, key)| second(text, line, key));
+        let (line, column) = twice.unwrap_or((line, column));
         Error::new(format!("{}:{line}:{column}: {what}", path.display()))
     })
+}
+
+/// Far more than anybody writes.
+const DEEPEST: usize = 1000;
+
+/// The line on which too many brackets are open, whatever they stand in.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    for (index, line) in text.lines().enumerate() {
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => open += 1,
+                b']' | b'}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > DEEPEST {
+                return Some(index + 1);
+            }
+        }
+    }
+    None
+}
+
+/// Where a key stands for the second time in a map that begins on a line, if each key has a line of its own.
+fn second(text: &str, begin: usize, key: &str) -> Option<(usize, usize)> {
+    let key = key.strip_suffix('"')?;
+    let column = |line: &str| {
+        let rest = line.trim_start_matches(' ');
+        let is_it = rest.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':'));
+        is_it.then_some(line.len() - rest.len() + 1)
+    };
+    let mut found =
+        text.lines().enumerate().skip(begin - 1).filter_map(|(index, line)| Some((index + 1, column(line)?)));
+    let (_, first) = found.next()?;
+    found.find(|(_, column)| *column == first)
 }
 
 impl<'a> Node<'a> {

@@ -101,7 +101,10 @@ fn what_is_wrong_is_told_with_line_and_key() {
     let at = |place: &str| format!("/src/My App/Kraftfile:{place}");
     for (text, expected) in [
         ("spec: v0.6\nruntime: [\n", "3:1: "),
-        ("spec: v0.6\nspec: v0.6\n", "1:1: duplicate entry with key \"spec\""),
+        ("spec: v0.6\nx: y\nspec: v0.6\n", "3:1: duplicate entry with key \"spec\""),
+        ("spec: v0.6\nenv:\n  A: 1\n  B: {A: 2}\n  A : 3\n", "5:3: env: duplicate entry with key \"A\""),
+        ("spec: v0.6\nenv: {A: 1, A: 2}\n", "2:6: env: duplicate entry with key \"A\""),
+        ("spec: v0.6\n\truntime: x\n", "2:1: found a tab character"),
         ("spec: v0.6\n---\nspec: v0.6\n", "1:1: deserializing from YAML containing more than one document"),
         ("- spec\n", "1:1: it is a list, and has to be a map"),
         ("name: x\nruntime: y\n", "1:1: it has no spec"),
@@ -119,6 +122,10 @@ fn what_is_wrong_is_told_with_line_and_key() {
         let found = flaw(text);
         assert!(found.starts_with(&at(expected)), "{text}: {found}");
     }
+    // What would take the YAML crate minutes.
+    let deep = flaw(&format!("spec: v0.6\nx-a: {}\n", "[".repeat(1 << 19)));
+    assert_eq!(deep, at("2:1: more than 1000 brackets are open"));
+    assert_eq!(read("\u{feff}spec: v0.6\r\nruntime: x\r\ncmd: a\r\n").unwrap().cmd, ["a"]);
     let noted = read("spec: v0.6\nruntime: x\nnoodles: 1\n").unwrap().notes;
     assert_eq!(noted, [at("3:1: noodles: no such key")]);
 }
