@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::images::Images;
 use super::wanted::Wanted;
@@ -15,19 +15,29 @@ use crate::image::kernel::{self, KernelInfo};
 use crate::image::rootfs::ForProgram;
 use crate::machine::{MountRequest, MountSource, ShareDriver};
 use crate::paths;
-use crate::source::{self, As, Asked};
+use crate::source::{self, As, Asked, Found};
 
 /// The variable that names the loader where nobody else does.
 const LOADER: &str = "KRAFT_ELFLOADER";
 
 /// Checks that what is asked for a program alone is asked for one.
 pub(super) fn check(typed: &Wanted, what: As) -> Result<()> {
-    let options = [("--elfloader", typed.elfloader.is_some()), ("--workdir", typed.workdir.is_some())];
-    match options.into_iter().find(|(_, given)| *given && what != As::Binary) {
-        Some((option, _)) => Err(Error::new(format!("{option} goes with a program for Linux, and this is none"))
-            .with_hint("`--explain` says what it is taken for")),
-        None => Ok(()),
+    match (&typed.elfloader, what) {
+        (Some(_), As::Kernel | As::Project | As::Oci) => {
+            Err(Error::new("--elfloader goes with a program for Linux, and this is none")
+                .with_hint("`--explain` says what it is taken for"))
+        }
+        (Some(_), As::Binary) | (None, _) => Ok(()),
     }
+}
+
+/// Has what a loader's kernel runs start where it is to: a kernel, an image or a project has its loader by then.
+pub(super) fn placed(typed: Wanted, kernel: &Path) -> Result<Wanted> {
+    let Some(directory) = &typed.workdir else { return Ok(typed) };
+    let loader = kernel::inspect(kernel, typed.arch).and_then(|info| Loader::of(kernel, &info));
+    let loader = loader.map_err(|error| error.context("--workdir goes with a program for Linux"))?;
+    let env = loader.start_in(directory, &typed.env)?;
+    Ok(Wanted { env, workdir: None, ..typed })
 }
 
 /// What is to run, with a program on its loader, and what the kernel is.
@@ -47,7 +57,8 @@ pub(super) fn onto_loader(wanted: Wanted, images: &Images<'_>) -> Result<(Wanted
     if let Some(arch) = wanted.arch.filter(|arch| *arch != program.arch) {
         return Err(Error::new(format!("program {} is for {}, not {arch}", wanted.kernel.display(), program.arch)));
     }
-    let file = loader_file(&wanted, &program, images)?;
+    let found = find_loader(&wanted, &program, images)?;
+    let (file, wanted) = (found.kernel.clone(), with_loader(wanted, found));
     let kernel = kernel::inspect(&file, wanted.arch)?;
     let loader = Loader::of(&file, &kernel)?;
     let plan = binary::Asked {
@@ -79,18 +90,30 @@ pub(super) fn onto_loader(wanted: Wanted, images: &Images<'_>) -> Result<(Wanted
     Ok((wanted, kernel))
 }
 
-/// The file of a loader's kernel: as asked for, as the environment has it, or Unikraft's own.
-fn loader_file(wanted: &Wanted, program: &Program, images: &Images<'_>) -> Result<PathBuf> {
+/// What comes with a loader's image, which goes below all else.
+fn with_loader(wanted: Wanted, found: Found) -> Wanted {
+    let is_told = wanted.workdir.is_some();
+    let theirs = found.env.into_iter().filter(|(key, _)| !(is_told && key == DIRECTORY));
+    Wanted {
+        env: theirs.chain(wanted.env).collect(),
+        labels: found.labels.into_iter().chain(wanted.labels).collect(),
+        image: found.image,
+        ..wanted
+    }
+}
+
+/// A loader's kernel: as asked for, as the environment has it, or Unikraft's own.
+fn find_loader(wanted: &Wanted, program: &Program, images: &Images<'_>) -> Result<Found> {
     let configured = paths::environment_variable(LOADER).filter(|value| !value.is_empty());
     let asked = wanted.elfloader.as_ref().map(OsString::from).or(configured).unwrap_or_else(|| DEFAULT.into());
     let path = Path::new(&asked);
     if path.exists() || path.is_absolute() || path.starts_with(".") || path.starts_with("..") {
-        return Ok(path.to_path_buf());
+        return Ok(Found::new(As::Kernel, path.to_path_buf()));
     }
     let resolve = |name: &str, arch| images.resolve(name, arch);
     let asked = Asked { forced: Some(As::Oci), ..Asked::new(wanted.platform, Some(program.arch), &|_| None, &resolve) };
     let found = source::look(Some(path), &asked).found;
-    found.map(|found| found.kernel).map_err(|error| {
+    found.map_err(|error| {
         let what = format!("cannot run program {}: cannot get its loader {}", program.path.display(), path.display());
         error
             .context(what)

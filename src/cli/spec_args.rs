@@ -86,7 +86,7 @@ pub(crate) struct SpecArgs {
     #[arg(long, value_name = "REF|FILE", value_hint = clap::ValueHint::FilePath)]
     elfloader: Option<String>,
 
-    /// The directory in the guest that a program for Linux starts in
+    /// The directory in the guest that a program for Linux starts in, instead of an image's
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
 
@@ -218,9 +218,7 @@ impl SpecArgs {
         let manager = self.manager();
         let images = Images::new(app, self.source.pull, false);
         let found = self.look(&images).found?;
-        if found.image.is_none() {
-            found.notes.iter().for_each(|note| log::warn!("{note}"));
-        }
+        found.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let mut new = self.into_wanted(found, &images)?.into_record(app, manager)?;
         new.held.hold_images(images.into_held());
         Ok(new)
@@ -238,7 +236,7 @@ impl SpecArgs {
         let Looked { tried, found } = self.look(&images);
         let mut explanation = Explanation::new(self.source.what.clone(), tried);
         let outcome = found.and_then(|found| {
-            let (what, notes) = (found.what.as_str(), found.notes.clone());
+            let (what, notes) = (found.what.as_str(), [&found.notes[..], &found.warnings].concat());
             self.into_wanted(found, &images).map(|wanted| explanation.found(what, wanted, notes))
         });
         outcome.inspect_err(|error| explanation.failed(error)).and(explanation.show(format))
@@ -287,14 +285,13 @@ impl SpecArgs {
             ready,
             ready_timeout,
             health,
+            pull: self.source.pull,
             ..Wanted::new(PathBuf::new())
         };
-        let what = found.what;
-        program::check(&typed, what)?;
-        let wanted = typed.over(found);
-        match what {
-            As::Binary => program::onto_loader(wanted, images).map(|(wanted, _)| wanted),
-            As::Kernel | As::Project | As::Oci => Ok(wanted),
+        program::check(&typed, found.what)?;
+        match found.what {
+            As::Binary => program::onto_loader(typed.over(found), images).map(|(wanted, _)| wanted),
+            As::Kernel | As::Project | As::Oci => program::placed(typed, &found.kernel).map(|typed| typed.over(found)),
         }
     }
 }

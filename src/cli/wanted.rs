@@ -15,12 +15,11 @@ use super::program;
 use crate::error::{Context as _, Error, Result};
 use crate::image::binary::Taken;
 use crate::image::kernel::KernelInfo;
-use crate::image::oci::pull::Policy;
 use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Ready, Record, RestartPolicy,
+    MachineType, Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Pull, Ready, Record, RestartPolicy,
     Sandbox, SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
@@ -80,6 +79,8 @@ pub(crate) struct Wanted {
     pub(crate) health: Option<Health>,
     /// The image that its kernel and the rest are of.
     pub(crate) image: Option<ImageOrigin>,
+    /// When images are fetched that are found out to be needed.
+    pub(crate) pull: Pull,
 }
 
 impl Wanted {
@@ -127,13 +128,14 @@ impl Wanted {
             ready_timeout: None,
             health: None,
             image: None,
+            pull: Pull::Missing,
         }
     }
 
     /// Checks everything and settles what was left open, but for what its root file system is made of. Changes nothing.
     pub(crate) fn settle(self, app: &App) -> Result<Settled> {
         let networks = attachments(app, self.networks.clone())?;
-        let images = Images::new(app, Policy::Missing, false);
+        let images = Images::new(app, self.pull, false);
         let (this, kernel) = program::settle(self, &images)?;
         let settled = this.settle_on(app, &kernel, networks)?;
         Ok(Settled { images: images.into_held(), ..settled })
@@ -164,7 +166,7 @@ impl Wanted {
         let secrets = super::secret_args::settle(app.scope, self.secrets.clone())?;
         let spec = Spec { networks, volumes, secrets, ..self.into_spec(kernel.arch, record)? };
         check(&spec)?;
-        Ok(Settled { spec, missing, sandbox, rootfs: source, images: None })
+        Ok(Settled { spec, missing, sandbox, rootfs: source, images: None, packed: None })
     }
 
     /// What is known of the machine without looking at the host, checked as far as that goes: volumes and networks are by
@@ -242,17 +244,19 @@ pub(crate) struct Settled {
     sandbox: Option<Sandbox>,
     rootfs: Option<rootfs::Source>,
     images: Option<HeldImages>,
+    /// What keeps the machine's own files until it has taken them.
+    packed: Option<Vec<RootfsCache>>,
 }
 
 impl Settled {
-    /// Has what the machine's own files are to be, held until the machine has taken them: the kernel, and what the root
-    /// file system becomes.
-    pub(crate) fn pack(&mut self, app: &App) -> Result<Vec<RootfsCache>> {
+    /// Has what the machine's own files are to be, held as long as this is: the kernel, and what the root file system becomes.
+    /// To ask again is nothing.
+    pub(crate) fn pack(&mut self, app: &App) -> Result<()> {
+        if self.packed.is_some() {
+            return Ok(());
+        }
         let mut held = Vec::new();
         let own = app.store.own_rootfs(&self.spec.name);
-        if self.spec.image.is_some() && self.spec.kernel.digest.is_some() {
-            return Ok(held);
-        }
         if let Some(digest) = self.spec.rootfs.as_deref().and_then(|rootfs| app.store.packed(rootfs)) {
             // An image's: it is there as it is to be, and nobody gave it as a file.
             (self.spec.initrd, self.spec.rootfs) = (Some(own.clone()), Some(own));
@@ -263,17 +267,17 @@ impl Settled {
             self.spec.rootfs_digest = Some(digest);
             held.push(cache);
         }
-        if let Some(digest) = app.store.packed(self.spec.kernel.given()) {
-            let own = app.store.own_kernel(&self.spec.name);
-            self.spec.kernel = Kernel { digest: Some(digest), path: own, ..self.spec.kernel.clone() };
-            return Ok(held);
-        }
-        let copies = app.store.copies()?;
-        let digest = image::own::keep("kernel", self.spec.kernel.given(), &copies)?;
         let own = app.store.own_kernel(&self.spec.name);
-        self.spec.kernel = self.spec.kernel.clone().owned(own, digest);
-        held.push(copies);
-        Ok(held)
+        if let Some(digest) = app.store.packed(self.spec.kernel.given()) {
+            self.spec.kernel = Kernel { digest: Some(digest), path: own, ..self.spec.kernel.clone() };
+        } else {
+            let copies = app.store.copies()?;
+            let digest = image::own::keep("kernel", self.spec.kernel.given(), &copies)?;
+            self.spec.kernel = self.spec.kernel.clone().owned(own, digest);
+            held.push(copies);
+        }
+        self.packed = Some(held);
+        Ok(())
     }
 
     /// A strict machine has a user and a view of its own. Where its volumes cannot be given to him it has root's, as a
@@ -308,8 +312,8 @@ impl Settled {
             }
             shares::check_confined(&self.spec)?;
         }
-        let files = self.pack(app).with_context(|| format!("cannot create {}", self.spec.name))?;
-        let mut held = HeldParts::new(volumes, files);
+        self.pack(app).with_context(|| format!("cannot create {}", self.spec.name))?;
+        let mut held = HeldParts::new(volumes, self.packed.unwrap_or_default());
         held.hold_images(self.images);
         Ok(NewMachine { record: Store::new_record(self.spec, manager)?, held })
     }

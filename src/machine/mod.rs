@@ -24,7 +24,7 @@ mod words;
 
 pub use attachment::{Attachment, IpConfig, Mac, is_interface_name};
 pub use digest::Digest;
-pub use image::ImageOrigin;
+pub use image::{ImageName, ImageOrigin, Pull};
 pub use kernel::{Abilities, Kernel, KernelKind};
 pub use limits::{Cap, Limit, Limits};
 pub use mount::{Mount, MountRequest, MountSource};

@@ -132,7 +132,10 @@ impl Spec {
 
     /// The same in a word, without where that is.
     pub fn source_name(&self) -> String {
-        let source = self.source();
+        let source = match &self.image {
+            Some(image) => Cow::Borrowed(image.name()),
+            None => self.source(),
+        };
         source.rsplit('/').next().unwrap_or_default().to_owned()
     }
 

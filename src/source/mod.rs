@@ -133,6 +133,8 @@ pub struct Found {
     /// The image that it is of.
     pub image: Option<ImageOrigin>,
     /// What a person should know of, a line each.
+    pub warnings: Vec<String>,
+    /// What tells more of it to who asks.
     pub notes: Vec<String>,
 }
 
@@ -151,6 +153,7 @@ impl Found {
             labels: BTreeMap::new(),
             volumes: Vec::new(),
             image: None,
+            warnings: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -199,31 +202,45 @@ fn try_all(argument: Option<&Path>, asked: &Asked<'_>, note: Note<'_>) -> Result
         }
         (Some(As::Oci), Some(path)) => {
             note(As::Oci, true, "--as oci".into());
+            // Before anything is fetched.
+            no_project(path, asked)?;
             image::image(reference(path)?, asked)?
         }
         (Some(forced @ (As::Kernel | As::Binary | As::Oci)), None) => {
             return Err(Error::new(format!("--as {forced} needs an argument that names it")));
         }
         (Some(As::Project), _) => project(path, asked, note)?,
-        (None, None) => project(path, asked, note).map_err(|error| match kraftfile::find(path) {
-            None if asked.kraftfile.is_none() => error.context("nothing to run"),
-            _ => error,
+        (None, None) => project(path, asked, note).map_err(|error| match has_kraftfile(path, asked) {
+            true => error,
+            false => error.context("nothing to run"),
         })?,
         (None, Some(path)) => match path.metadata() {
             Ok(metadata) if metadata.is_dir() => {
                 let shown = path.display();
                 note(As::Kernel, false, format!("{shown} is a directory"));
                 note(As::Binary, false, format!("{shown} is a directory"));
-                project(path, asked, note)?
+                project(path, asked, note).map_err(|error| match has_kraftfile(path, asked) {
+                    true => error,
+                    false => error.with_hint("`--as oci` takes it for an image's name"),
+                })?
             }
             Ok(_) => file(path, asked, note)?,
             Err(error) => elsewhere(path, &error, asked, note)?,
         },
     };
+    if found.what == As::Project { Ok(found) } else { no_project(path, asked).map(|()| found) }
+}
+
+fn has_kraftfile(dir: &Path, asked: &Asked<'_>) -> bool {
+    asked.kraftfile.is_some() || kraftfile::find(dir).is_some()
+}
+
+/// Refuses what is for projects alone.
+fn no_project(path: &Path, asked: &Asked<'_>) -> Result<()> {
     let option = [("--target", asked.target.is_some()), ("--kraftfile", asked.kraftfile.is_some())];
-    match option.iter().find(|(_, given)| *given && found.what != As::Project) {
+    match option.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(Error::new(format!("{option} goes with a project, and {} is none", path.display()))),
-        None => Ok(found),
+        None => Ok(()),
     }
 }
 
@@ -251,31 +268,45 @@ fn file(path: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
 
 /// What is no path that exists.
 fn elsewhere(path: &Path, error: &std::io::Error, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
-    let missing = if error.kind() == std::io::ErrorKind::NotFound {
-        format!("{} does not exist", path.display())
-    } else {
-        format!("{}: {error}", path.display())
+    let (shown, link) = (path.display(), path.read_link().ok().filter(|_| is_nothing(error)));
+    let missing = match &link {
+        Some(to) => format!("{shown} is a link to {}, which leads nowhere", to.display()),
+        None if is_nothing(error) => format!("{shown} does not exist"),
+        None => format!("{shown}: {error}"),
     };
     for what in [As::Kernel, As::Binary, As::Project] {
         note(what, false, missing.clone());
     }
     let text = match reference(path) {
-        Ok(text) if !text.starts_with(['/', '.', '~']) => text,
+        // What cannot be looked at may be there.
+        Ok(text) if !text.starts_with(['/', '.', '~']) && link.is_none() && is_nothing(error) => text,
         _ => {
-            note(As::Oci, false, format!("{} is a path", path.display()));
+            note(As::Oci, false, format!("{shown} is a path"));
+            if link.is_some() {
+                return Err(Error::of(Kind::NotFound, missing));
+            }
             // Says what is wrong with the path.
             return kernel::tell(path).map(|_| Found::new(As::Kernel, path.to_owned()));
         }
     };
     note(As::Oci, true, "it is no path that exists".into());
+    no_project(path, asked)?;
     image::image(text, asked).map_err(|error| error.context(format!("{text} is no file here, and as an image")))
+}
+
+/// Whether a path is that of nothing: also one below a file, or one that is too long for any.
+fn is_nothing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }
 
 fn project(dir: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
     let shown = dir.display();
     if !dir.is_dir() {
         note(As::Project, false, format!("{shown} is not a directory"));
-        return Err(Error::of(Kind::NotFound, format!("no such directory: {shown}")));
+        let is_there = dir.symlink_metadata().is_ok();
+        let why = if is_there { format!("{shown} is not a directory") } else { format!("no such directory: {shown}") };
+        return Err(Error::of(Kind::NotFound, why));
     }
     match asked.kraftfile.map(Path::to_owned).or_else(|| kraftfile::find(dir)) {
         Some(file) => {
@@ -291,7 +322,7 @@ fn project(dir: &Path, asked: &Asked<'_>, note: Note<'_>) -> Result<Found> {
                 let names = kraftfile::NAMES.join(", ");
                 let why = format!("{shown} has no Kraftfile ({names}), and no kernel in {}", kraftfile::BUILD);
                 note(As::Project, false, why.clone());
-                Err(Error::new(why).with_hint("`--as oci` takes it for an image's name"))
+                Err(Error::new(why))
             }
         },
     }

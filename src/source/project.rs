@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{As, Asked, Found, image};
 use crate::error::{Error, Kind, Result};
 use crate::kraftfile::{self, Kraftfile, Runtime, Target};
-use crate::machine::Arch;
+use crate::machine::{Arch, ImageName};
 use crate::paths;
 
 /// What a directory with a Kraftfile has.
@@ -29,7 +29,7 @@ pub(super) fn of_kraftfile(dir: &Path, file: &Path, asked: &Asked<'_>) -> Result
         env: base.env.into_iter().chain(file.env).collect(),
         labels: base.labels.into_iter().chain(file.labels).collect(),
         volumes: base.volumes.into_iter().chain(file.volumes).collect(),
-        notes: base.notes.into_iter().chain(file.notes).collect(),
+        warnings: base.warnings.into_iter().chain(file.notes).collect(),
         ..base
     })
 }
@@ -45,9 +45,15 @@ fn of_runtime(dir: &Path, file: &Kraftfile, runtime: &Runtime, asked: &Asked<'_>
     let arch = target.and_then(|target| target.arch.parse().ok());
     match runtime {
         Runtime::Kernel(path) => Ok(Found { arch, ..Found::new(As::Project, kraftfile::join(dir, path)) }),
-        Runtime::Image(reference) => image::image(reference, &Asked { arch: asked.arch.or(arch), ..*asked })
+        Runtime::Image(reference) => of_image(dir, reference, &Asked { arch: asked.arch.or(arch), ..*asked })
             .map_err(|error| error.context(format!("{}: runtime", file.path.display()))),
     }
+}
+
+/// An image that is a file is one of the project's.
+fn of_image(dir: &Path, reference: &str, asked: &Asked<'_>) -> Result<Found> {
+    let name = reference.parse::<ImageName>()?.below(&paths::absolute(dir)?);
+    image::image(name.as_str(), asked)
 }
 
 fn of_targets(dir: &Path, file: &Kraftfile, asked: &Asked<'_>) -> Result<Found> {

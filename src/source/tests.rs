@@ -66,6 +66,38 @@ fn flaw(path: &Path, asked: &Asked<'_>) -> String {
 }
 
 #[test]
+fn what_may_be_there_is_no_image() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = Place::new();
+    let at = |name: &str| place.0.join(name);
+    std::os::unix::fs::symlink("nothing", at("link")).unwrap();
+    std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+    let file = place.file("file", b"x");
+    // The name is relative, as an image's would be: of who asks, nobody has to be where that is.
+    let missing = |error: i32, path: &Path| {
+        let error = std::io::Error::from_raw_os_error(error);
+        elsewhere(path, &error, &asked(), &mut |_, _, _| {}).unwrap_err().to_string()
+    };
+    let (denied, nothing) = (rustix::io::Errno::ACCESS, rustix::io::Errno::NOENT);
+    assert_eq!(missing(denied.raw_os_error(), Path::new("dir/web")), "kernel not found: dir/web");
+    let as_image = "dir/web is no file here, and as an image: no image dir/web here";
+    assert_eq!(missing(nothing.raw_os_error(), Path::new("dir/web")), as_image);
+    let dangling = at("link").display().to_string();
+    assert_eq!(flaw(&at("link"), &asked()), format!("{dangling} is a link to nothing, which leads nowhere"));
+    assert_eq!(find(&at("link"), &asked()).unwrap_err().kind(), Kind::NotFound);
+    assert!(flaw(&at("loop"), &asked()).starts_with("cannot read kernel "), "{}", flaw(&at("loop"), &asked()));
+    assert!(flaw(&file.join("below"), &asked()).starts_with("cannot read kernel "));
+    let foreign = Path::new(std::ffi::OsStr::from_bytes(b"a\xff"));
+    assert_eq!(flaw(foreign, &asked()), "kernel not found: a\u{fffd}");
+    // Nothing is fetched for what cannot be.
+    let target = Asked { target: Some("x"), images: &|_, _| panic!("nothing is fetched"), ..asked() };
+    for forced in [None, Some(As::Oci)] {
+        let asked = Asked { forced, ..target };
+        assert_eq!(flaw(Path::new("no/such"), &asked), "--target goes with a project, and no/such is none");
+    }
+}
+
+#[test]
 fn a_path_is_the_first_that_it_is() {
     let place = Place::new();
     let kernel = place.kernel("k");
@@ -104,7 +136,7 @@ fn what_is_forced_is_not_looked_for() {
     let kernel = place.kernel("k");
     let forced = |kind| Asked { forced: Some(kind), ..asked() };
     assert_eq!(find(&kernel, &forced(As::Kernel)).unwrap().what, As::Kernel);
-    assert!(flaw(&kernel, &forced(As::Project)).starts_with("no such directory: "));
+    assert!(flaw(&kernel, &forced(As::Project)).ends_with(" is not a directory"));
     assert!(look(Some(&kernel), &forced(As::Oci)).tried[0].is_it);
     assert!(flaw(&place.0, &forced(As::Kernel)).ends_with("is a directory"));
     assert!(look(None, &forced(As::Oci)).found.is_err());
@@ -131,7 +163,7 @@ fn a_project_has_what_its_kraftfile_says() {
     assert_eq!(found.command, ["a b", "me"]);
     assert_eq!((found.env["A"].as_str(), found.labels["x"].as_str()), ("1", "y"));
     assert_eq!(found.volumes[0].to_string(), format!("{}:/d", place.0.join("d").display()));
-    assert!(found.notes[0].ends_with("Kraftfile:10:1: noodles: no such key"), "{:?}", found.notes);
+    assert!(found.warnings[0].ends_with("Kraftfile:10:1: noodles: no such key"), "{:?}", found.warnings);
 }
 
 #[test]
@@ -195,6 +227,10 @@ fn a_runtime_is_a_kernel_or_an_image() {
     assert_eq!((found.kernel, found.rootfs), (kernel, Some(place.0.join("root"))));
     place.kraftfile("runtime: base:latest\n");
     assert!(flaw(&place.0, &asked()).contains("Kraftfile: runtime: "));
+    // One that is a file is the project's, wherever it is asked for from.
+    place.kraftfile("runtime: oci:./layout\n");
+    let error = flaw(&place.0, &asked());
+    assert!(error.ends_with(&format!("no image oci:{}/layout here", place.0.display())), "{error}");
 }
 
 #[test]

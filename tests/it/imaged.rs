@@ -167,6 +167,34 @@ fn an_image_of_uruncs_layout_runs(keeper: Keeper) {
 }
 
 #[test]
+fn the_directory_of_an_image_is_where_its_program_starts() {
+    let lab = Lab::new("imagedir").with_store();
+    let layout = Layout::new(&lab);
+    let image = |kernel: &str| {
+        let layers = [("unikraft/bin/kernel", read(guest(kernel)))];
+        layout.tag(layout.image("qemu", "x86_64", &json!({"WorkingDir": "/srv/here"}), &layers, plain), "v1")
+    };
+    let (name, program) = (lab.name("vm"), guest("show-static"));
+    let run = |options: &[&str], image: &str| {
+        let words = ["run", "--systemd", "-d", "--name", &name, "--rootfs", &program];
+        lab.kraft([&words, options, &[image, "--", &program]].concat()).ok();
+        let lines = lab.until_console("vm", "show: done");
+        lab.kraft(["rm", "--force", &name]).ok();
+        lines.into_iter().find(|line| line.contains("directory [")).unwrap()
+    };
+    let loader = image("elfloader");
+    assert!(run(&[], &loader).contains("directory [/srv/here]"));
+    assert!(run(&["--workdir", "/srv/there"], &loader).contains("directory [/srv/there]"));
+    // Other kernels have none.
+    let tiny = image("tiny");
+    let explained = lab.kraft(["run", "--explain", &tiny]).ok();
+    let note = "note         the working directory /srv/here is not passed on: its kernel is no loader of programs";
+    assert!(explained.lines().any(|line| line == note), "{explained}");
+    let error = lab.kraft(["run", "--workdir", "/srv", &tiny]).fails(125);
+    assert!(error.starts_with("--workdir goes with a program for Linux: "), "{error}");
+}
+
+#[test]
 fn an_image_that_was_made_here_runs_by_its_name() {
     let lab = Lab::new("imagemade").with_store();
     let tiny = guest("tiny");

@@ -6,7 +6,7 @@
 //! libraries   what it loads, as ld.so finds it           cache   ld.so.cache
 //! files       all of that as a tree to be packed
 //! loader      how a loader wants its program
-//! plan        what a machine is made of that runs it
+//! plan        what a machine is made of that runs it     place   where it starts
 //! ```
 //!
 //! Nothing of the program's is run, nor is anything else.
@@ -17,6 +17,7 @@ mod files;
 mod host;
 mod libraries;
 mod loader;
+mod place;
 mod plan;
 mod program;
 

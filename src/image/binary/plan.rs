@@ -2,7 +2,7 @@
 //! system, and the program's path the first of the application's arguments.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::loader::{Loader, Taken};
 use super::program::{Linkage, Program};
@@ -124,34 +124,10 @@ impl Asked<'_> {
     }
 
     fn environment(&self) -> Result<BTreeMap<String, String>> {
-        let mut env = self.env.clone();
-        if let Some(cwd) = self.cwd {
-            let bad = |why: &str| Error::new(format!("bad working directory '{}': {why}", cwd.escape_debug()));
-            if !Path::new(cwd).is_absolute() {
-                return Err(bad("it is not an absolute path"));
-            }
-            if Path::new(cwd).components().any(|part| part == Component::ParentDir) {
-                return Err(bad("it leads up by '..'"));
-            }
-            if cwd.contains('\0') {
-                return Err(bad("it holds a NUL"));
-            }
-            if env.get(DIRECTORY).is_some_and(|other| other != cwd) {
-                return Err(bad(&format!(
-                    "the environment has another {DIRECTORY}, by which the loader is told of it"
-                )));
-            }
-            // Where a loader starts a program of its own accord.
-            if Path::new(cwd) != Path::new("/") || self.loader.directory {
-                if !self.loader.directory {
-                    let by = self.loader.path.display();
-                    return Err(bad(&format!(
-                        "loader {by} starts every program in the root (no APPELFLOADER_VFSEXEC_ENVPWD)"
-                    )));
-                }
-                env.insert(DIRECTORY.to_owned(), cwd.to_owned());
-            }
-        }
+        let mut env = match self.cwd {
+            Some(cwd) => self.loader.start_in(cwd, self.env)?,
+            None => self.env.clone(),
+        };
         if self.rootfs.is_none() && self.program.looks_around_itself() && !env.contains_key(ORIGIN) {
             // As the kernel would, which knows the program without links. A loader may have no /proc to ask.
             let real = self.program.path.canonicalize();

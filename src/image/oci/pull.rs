@@ -14,6 +14,8 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Arch, Digest};
 use crate::store::{Begun, Blobs, NewBlob, Target};
 
+pub use crate::machine::Pull as Policy;
+
 /// So many blobs at once.
 const AT_ONCE: usize = 4;
 /// So many requests that bring nothing, one after the other, until it is given up.
@@ -22,36 +24,6 @@ const IN_VAIN: u32 = 3;
 const NESTED: usize = 3;
 /// The most documents that an index may lead to.
 const DOCUMENTS: usize = 1024;
-
-/// When an image is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Policy {
-    /// When it is not there.
-    #[default]
-    Missing,
-    /// Each time: its name may stand for something else by now.
-    Always,
-    /// Not at all.
-    Never,
-}
-
-impl Policy {
-    /// All that there are, as they are written.
-    pub const ALL: &[&str] = &["missing", "always", "never"];
-}
-
-impl std::str::FromStr for Policy {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "missing" => Ok(Self::Missing),
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            other => Err(Error::new(format!("unknown --pull '{}': {}", other.escape_debug(), Self::ALL.join(", ")))),
-        }
-    }
-}
 
 /// Which of the images of an index.
 #[derive(Debug, Clone)]

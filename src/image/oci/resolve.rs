@@ -37,6 +37,8 @@ pub struct Resolved {
     pub command: Vec<String>,
     /// The guest's environment.
     pub env: BTreeMap<String, String>,
+    /// The directory that the command starts in, if it is another than the root.
+    pub directory: Option<String>,
     /// The image's labels, without what is for urunc.
     pub labels: BTreeMap<String, String>,
     /// What was chosen and why, a line each.
@@ -86,7 +88,7 @@ fn resolved(name: String, chosen: &str, contents: Contents, cache: &RootfsCache)
             .with_hint("a container's image needs a kernel beside it: it can be a machine's root file system"));
     };
     let (plat, arch, manifest) = (&says.variant.plat, &says.variant.arch, says.variant.manifest);
-    let mut notes = vec![
+    let notes = vec![
         format!("{plat}/{arch}, sha256:{manifest}: {chosen}"),
         match layout {
             Layout::Unikraft => format!("laid out as upstream's kraft does it: {why}"),
@@ -95,9 +97,6 @@ fn resolved(name: String, chosen: &str, contents: Contents, cache: &RootfsCache)
         },
         format!("root file system: {rootfs_is}"),
     ];
-    if let Some(directory) = says.directory.filter(|directory| directory != "/") {
-        notes.push(format!("the working directory {directory} is not passed on"));
-    }
     Ok(Resolved {
         name,
         manifest,
@@ -107,6 +106,7 @@ fn resolved(name: String, chosen: &str, contents: Contents, cache: &RootfsCache)
         entrypoint: says.entrypoint,
         command: says.command,
         env: says.env,
+        directory: says.directory.filter(|directory| directory != "/"),
         labels: says.labels.into_iter().filter(|(key, _)| !key.starts_with(urunc::PREFIX)).collect(),
         notes,
     })
