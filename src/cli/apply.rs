@@ -11,12 +11,12 @@ use clap::Args;
 use super::app::App;
 use super::held::HeldParts;
 use super::wanted::NewMachine;
-use super::{Outcome, output};
+use super::{Outcome, complete, output};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::machine::{MachineName, MachineService, Manager, Record, StopMode};
+use crate::machine::{MachineName, MachineService, Manager, Pull, Record, StopMode};
 use crate::systemd::SystemdService;
 
-use plan::{Action, Plan, Step, Unlisted};
+use plan::{Action, How, Plan, Purpose, Step, Unlisted};
 
 /// Make the machines equal to the files of a directory
 ///
@@ -33,25 +33,31 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     prune: bool,
 
-    /// Say what would be done and do nothing
+    /// Say what would be done and do nothing: images that are not there are not fetched
     #[arg(long)]
     dry_run: bool,
 
     /// Do not start the machines that are created
     #[arg(long)]
     no_start: bool,
+
+    /// When to fetch the images that files name: if one is not there, each time, or not at all; whatever the files say
+    #[arg(long, value_name = "missing|always|never", add = complete::words(Pull::ALL))]
+    pull: Option<Pull>,
 }
 
 pub(crate) fn apply(app: &App, args: &ApplyArgs) -> Outcome {
     let unlisted = if args.prune { Unlisted::Remove } else { Unlisted::Leave };
-    let plan = Plan::of(app, &args.dir, unlisted)?;
+    let purpose = if args.dry_run { Purpose::Tell } else { Purpose::Do };
+    let how = How { purpose, unlisted, pull: args.pull };
+    let Plan { steps, images: _images } = Plan::of(app, &args.dir, how)?;
     if args.dry_run {
-        let said = plan.steps.iter().try_for_each(|step| say(step.action, &step.name));
+        let said = steps.iter().try_for_each(|step| say(step.action, &step.name));
         return output::done(said);
     }
     let service = app.systemd();
     let (mut errors, mut to_start) = (Vec::new(), Vec::new());
-    for step in plan.steps {
+    for step in steps {
         let (action, name) = (step.action, step.name.clone());
         match carry_out(app, &service, step) {
             Ok(Then::Start) => to_start.push((action, name)),

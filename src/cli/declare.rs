@@ -1,5 +1,5 @@
 //! What the unit of a declared machine has done before its runner starts: the record is made of the machine's file, or
-//! made anew if the file, or the kernel that it names, is another by now.
+//! made anew if the file, or the kernel or the image that it names, is another by now.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use sha2::{Digest as _, Sha256};
 
 use super::app::App;
+use super::file_image::{self, Stands, over_image, stands};
+use super::images::Images;
 use super::wanted::Wanted;
 use crate::config::{self, MachineFile};
 use crate::declared;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::machine::{Digest, MachineName, MachineService as _, Manager, Record, RestartPolicy};
+use crate::machine::{Digest, MachineName, MachineService as _, Manager, Pull, Record, RestartPolicy};
 use crate::store::Origin;
 
 /// Has the record say what the machine's file says. Does nothing where it does already.
@@ -24,7 +26,7 @@ pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
         Err(error) if error.kind() == Kind::NoSuchMachine => None,
         old => Some(old?),
     };
-    let origin = origin_of(&file);
+    let origin = origin_of(app, &file);
     match old {
         Some(old) if old.manager == Manager::Systemd && is_current(app, &file, &old, origin) => return Ok(()),
         Some(old) if old.manager == Manager::Local => {
@@ -32,7 +34,11 @@ pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
             return Err(Error::of(Kind::Conflict, why).with_hint(format!("`kraft rm {name}` removes it")));
         }
         old => {
-            let new = Wanted::of_file(&file)?.settle(app)?.make(app, Manager::Systemd)?;
+            // It may be the boot: what is not here is not fetched.
+            let images = Images::new(app, Pull::Never, true);
+            let image = old.as_ref().and_then(|old| old.spec.image.as_ref());
+            let wanted = over_image(&file, Wanted::of_file(&file)?, &images, Pull::Never, image)?;
+            let new = wanted.settle(app)?.make(app, Manager::Systemd)?;
             // What the unit says of its journal, too.
             let record = Record { id: declared::record(&file, app.store.paths()).id, ..new.record };
             match old {
@@ -52,10 +58,12 @@ pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
 /// file names are gone, and the file says what it said, the machine starts with what was made of them.
 fn is_current(app: &App, file: &MachineFile, old: &Record, origin: Origin) -> bool {
     let Some(known) = app.store.origin(&old.spec.name) else { return false };
-    let missing = named(file).find(|path| !path.exists());
+    let missing = named(file).find(|path| !path.exists()).map(|path| path.display().to_string());
+    let gone = || file.settings.image.as_ref().filter(|_| stands(app, file) == Stands::ForNothing);
+    let missing = missing.or_else(|| gone().map(|image| format!("the image {image}")));
     match missing {
-        Some(path) if known.said == origin.said && old.spec.kernel.digest.is_some() => {
-            log::warn!("{} is not there any more: {} starts with what it has of it", path.display(), old.spec.name);
+        Some(what) if known.said == origin.said && old.spec.kernel.digest.is_some() => {
+            log::warn!("{what} is not there any more: {} starts with what it has of it", old.spec.name);
             true
         }
         Some(_) | None => known == origin,
@@ -63,8 +71,10 @@ fn is_current(app: &App, file: &MachineFile, old: &Record, origin: Origin) -> bo
 }
 
 /// The files that a file names and that are made the machine's own.
-fn named(file: &MachineFile) -> impl Iterator<Item = &PathBuf> {
-    file.settings.kernel.iter().chain(&file.settings.rootfs)
+fn named(file: &MachineFile) -> impl Iterator<Item = PathBuf> {
+    let settings = &file.settings;
+    let image = settings.image.as_ref().and_then(file_image::index_of);
+    settings.kernel.iter().chain(&settings.rootfs).cloned().chain(image)
 }
 
 /// A machine whose file is gone since systemd read it: its record, if it has one, is all there is.
@@ -86,7 +96,7 @@ pub(super) fn is_restarted(app: &App, name: &MachineName) -> bool {
 }
 
 /// What a record is known to be made of.
-pub(super) fn origin_of(file: &MachineFile) -> Origin {
+pub(super) fn origin_of(app: &App, file: &MachineFile) -> Origin {
     let said = Digest::from_bytes(Sha256::digest(file.settings.to_text()).into());
     let mut hash = Sha256::new();
     // Those are looked at when the record is made.
@@ -95,6 +105,10 @@ pub(super) fn origin_of(file: &MachineFile) -> Origin {
             let (seconds, fraction) = (metadata.mtime(), metadata.mtime_nsec());
             hash.update(format!("{} {} {seconds}.{fraction:09}\n", metadata.dev(), metadata.size()));
         }
+    }
+    match stands(app, file) {
+        Stands::For(digest) => hash.update(format!("{digest}\n")),
+        Stands::Fixed | Stands::ForNothing => {}
     }
     Origin { said, named: Digest::from_bytes(hash.finalize().into()) }
 }

@@ -107,7 +107,7 @@ fn write(app: &App, record: &Record) -> Result<()> {
     store::replace_file(&path, text.as_bytes())?;
     // Read as it will be at boot: the record is known to be made of it.
     match config::load(&app.every_dir()?, name) {
-        Ok(file) => app.store.write_origin(name, declare::origin_of(&file)),
+        Ok(file) => app.store.write_origin(name, declare::origin_of(app, &file)),
         Err(flaws) => {
             std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
             Err(flaws.into_iter().next().unwrap_or_else(|| Error::new("its file cannot be read")))

@@ -7,6 +7,7 @@ use super::pkg::progress::Progress;
 use crate::error::Result;
 use crate::image::oci::choose::Asked;
 use crate::image::oci::pull::{self, Policy};
+use crate::image::oci::reference::Reference;
 use crate::image::oci::resolve::{self, Resolved};
 use crate::machine::Arch;
 use crate::store::{Blobs, RootfsCache};
@@ -34,12 +35,22 @@ impl<'a> Images<'a> {
 
     /// What is in an image.
     pub(crate) fn resolve(&self, name: &str, arch: Option<Arch>) -> Result<Resolved> {
+        self.resolve_by(self.policy, name, arch)
+    }
+
+    /// Whether the store has something by this name.
+    pub(crate) fn has(&self, name: &Reference) -> Result<bool> {
+        pull::target(&self.held()?.blobs, name).map(|target| target.is_some())
+    }
+
+    /// The same as [`resolve`](Self::resolve), by another policy.
+    pub(crate) fn resolve_by(&self, policy: Policy, name: &str, arch: Option<Arch>) -> Result<Resolved> {
         let HeldImages { blobs, cache } = self.held()?;
         let asked = Asked { plat: None, arch };
         resolve::resolve(name, &asked, blobs, cache, &|reference| {
             let progress = Progress::new(self.quiet);
             let watch = |digest, step| progress.show(digest, step);
-            pull::ensure(blobs, reference, self.policy, &asked, &watch).map(|pulled| pulled.root)
+            pull::ensure(blobs, reference, policy, &asked, &watch).map(|pulled| pulled.root)
         })
     }
 

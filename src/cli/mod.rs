@@ -16,6 +16,7 @@ mod enable;
 mod events;
 mod explain;
 mod export;
+mod file_image;
 mod filter;
 mod follow;
 mod found;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::file_image;
 use super::wanted::Wanted;
-use crate::config::{MachineFile, Settings};
+use crate::config::{Entrypoint, MachineFile, Settings};
 use crate::error::{Error, Result};
 use crate::machine::{
-    Abilities, Accel, Attachment, Kernel, Machined, Mount, MountRequest, MountSource, NetworkRequest, Platform, Secret,
-    SecretRequest, ShareDriver, Spec,
+    Abilities, Accel, Attachment, ImageOrigin, Kernel, Machined, Mount, MountRequest, MountSource, NetworkRequest,
+    Platform, Secret, SecretRequest, ShareDriver, Spec,
 };
 use crate::systemd;
 use crate::volume::Missing;
@@ -36,6 +37,12 @@ pub(super) fn wanted(file: &MachineFile) -> Result<Wanted, Vec<Error>> {
     }
     if settings.rootfs_compress.is_some_and(|compress| !compress.is_none()) && settings.rootfs.is_none() {
         hold("rootfs-compress", Err(Error::new("rootfs-compress goes with rootfs")));
+    }
+    if let Some(image) = &settings.image {
+        hold("image", file_image::check(image));
+    }
+    if let Some(key) = settings.idle_image() {
+        hold(key, Err(Error::new(format!("{key} goes with image"))));
     }
     if let Some(key) = settings.idle_health() {
         hold(key, Err(Error::new(format!("{key} goes with health"))));
@@ -96,13 +103,18 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
     fn some<T: Default + PartialEq>(value: T) -> Option<T> {
         (value != T::default()).then_some(value)
     }
+    // What is the image's own has no other name.
+    let is_own = spec.image.is_some() && spec.rootfs == spec.initrd;
     let mut settings = Settings {
-        kernel: Some(spec.kernel.given().to_owned()),
+        kernel: spec.image.is_none().then(|| spec.kernel.given().to_owned()),
+        image: spec.image.as_ref().map(ImageOrigin::pinned),
+        // The arguments are all that there are.
+        entrypoint: spec.image.as_ref().map(|_| Entrypoint::default()),
         kernel_args: some(spec.kernel_args.clone()),
         args: some(spec.app_args.clone()),
         memory: Some(spec.memory),
         cpus: some(spec.cpus).filter(|cpus| *cpus != 1),
-        rootfs: spec.rootfs.clone(),
+        rootfs: spec.rootfs.clone().filter(|_| !is_own),
         rootfs_compress: some(spec.rootfs_compress),
         ports: some(spec.ports.clone()),
         networks: some(spec.networks.iter().map(|on| request_of(on, spec)).collect()),
@@ -323,6 +335,26 @@ mod tests {
         fn a_machine_comes_back_from_its_file(spec in spec()) {
             prop_assert_eq!(round(&spec), spec);
         }
+    }
+
+    #[test]
+    fn one_of_an_image_is_of_that_and_not_of_its_files() {
+        let image =
+            ImageOrigin { reference: "a.org/web:v1".into(), manifest: crate::machine::Digest::from_bytes([1; 32]) };
+        let own = Some(std::path::PathBuf::from("/own"));
+        let spec = Spec { image: Some(image), initrd: own.clone(), rootfs: own.clone(), ..Spec::example("web") };
+        let spec = Spec { app_args: vec!["x".into()], ..spec };
+        let settings = settings_of(&spec);
+        let text = settings.to_text();
+        let hex = "01".repeat(32);
+        assert!(
+            text.starts_with(&format!("image = \"a.org/web:v1@sha256:{hex}\"\nentrypoint = []\nargs = [\"x\"]\n")),
+            "{text}"
+        );
+        assert_eq!((settings.kernel, settings.rootfs), (None, None));
+        // One that was given beside it is not the image's.
+        let given = Spec { rootfs: Some("/srv/root".into()), ..spec };
+        assert_eq!(settings_of(&given).rootfs, Some("/srv/root".into()));
     }
 
     #[test]

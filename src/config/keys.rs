@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::image::Entrypoint;
 use super::value::{Around, Directives, Install, Read, Setting, Written};
 use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet, DeviceRate, Weight};
 use crate::machine::{
-    Accel, Arch, Bytes, Compression, Dialect, HealthAction, MachineType, Machined, MountRequest, NetworkRequest,
-    Platform, Port, Probe, Ready, RestartPolicy, Sandbox, SecretRequest,
+    Accel, Arch, Bytes, Compression, Dialect, HealthAction, ImageName, MachineType, Machined, MountRequest,
+    NetworkRequest, Platform, Port, Probe, Pull, Ready, RestartPolicy, Sandbox, SecretRequest,
 };
 
 macro_rules! settings {
@@ -51,6 +52,12 @@ macro_rules! settings {
 settings! {
     /// The kernel to run.
     kernel: PathBuf = "kernel";
+    /// The image that has the kernel and what goes with it.
+    image: ImageName = "image";
+    /// What the command begins with, in place of what the image says.
+    entrypoint: Entrypoint = "entrypoint";
+    /// When the image is fetched.
+    pull: Pull = "pull";
     /// Arguments for the kernel.
     kernel_args: Vec<String> = "kernel-args";
     /// Arguments for the application in the guest.

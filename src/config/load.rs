@@ -6,12 +6,17 @@
 //! PREFIX@.toml.d/*.toml, NAME.toml.d/*.toml
 //! ```
 //!
-//! What is said later counts: lists and single values are replaced, tables are merged key by key.
+//! What is said later counts: lists and single values are replaced, tables are merged key by key. A kernel takes the place
+//! of an image, and an image that of a kernel.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::dirs::Dirs;
+use super::image::two_things;
 use super::keys::{Settings, meant};
 use super::parse::{self, Written};
 use super::place::{Flaws, Place};
@@ -23,6 +28,8 @@ use crate::paths;
 
 /// The longest chain of `extends`.
 const DEEPEST: usize = 16;
+/// More than any file has.
+const LARGEST: u64 = 1 << 20;
 /// The key that names another machine file to begin with.
 const EXTENDS: &str = "extends";
 
@@ -160,8 +167,9 @@ impl<'a> Files<'a> {
         self.places.insert(String::new(), start.clone());
         let called = if whole == Whole::Template { format!("{}@", name.trim_end_matches("@1")) } else { name };
         self.add_machine(&called, own, &mut Vec::new());
-        if self.flaws.is_empty() && whole == Whole::Machine && self.settings.kernel.is_none() {
-            let error = Error::new("it has no kernel").with_hint("`kernel = \"PATH\"` names the kernel to run");
+        if self.flaws.is_empty() && whole == Whole::Machine && self.settings.runs().is_none() {
+            let error = Error::new("it has no kernel")
+                .with_hint("`kernel = \"PATH\"` names the kernel to run, `image = \"NAME\"` an image that has one");
             self.flaws.push(start.error(error));
         }
         if !self.flaws.is_empty() {
@@ -221,7 +229,7 @@ impl<'a> Files<'a> {
     }
 
     fn read(&mut self, path: &Path) -> Option<String> {
-        let error = match std::fs::read_to_string(path) {
+        let error = match text_of(path) {
             Ok(text) => return Some(text),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Error::of(Kind::NotFound, format!("no such file: {}", path.display()))
@@ -258,9 +266,26 @@ impl<'a> Files<'a> {
                 Err(flaw) => self.flaws.push(written.place(flaw.span).error(flaw.error.context(name.to_string()))),
             }
         }
+        if settings.kernel.is_some() && settings.image.is_some() {
+            let place = |key: &str| self.places.get(key).cloned().unwrap_or_else(|| Place::start(path));
+            self.flaws.push(two_things(&place("kernel"), &place("image")));
+        }
+        self.settings.give_way(&settings);
         self.settings.merge(settings);
         self.files.push(path.to_path_buf());
     }
+}
+
+/// A file's text. The boot waits for it: it is not to wait for anybody itself, nor to read without an end.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST { Err(std::io::Error::other("it is larger than 1Mi")) } else { Ok(text) }
 }
 
 fn unknown(key: &str) -> Error {

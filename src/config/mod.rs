@@ -4,6 +4,7 @@
 //! place      where in which file something stands     flaw in it: FILE:LINE:COLUMN: what
 //! parse      text -> what is written, key by key       written
 //! specifier  %i, %n and the like                       value, attached: TOML as a setting's type, and back
+//! image      which image it is made of                 of it and a kernel, one
 //! keys       the settings that there are               written, merged: all optional
 //! load       which files a machine has, merged         MachineFile
 //! write      settings -> text
@@ -14,6 +15,7 @@
 
 mod attached;
 mod dirs;
+mod image;
 mod keys;
 mod load;
 mod parse;
@@ -24,6 +26,7 @@ mod value;
 mod write;
 
 pub use dirs::Dirs;
+pub use image::Entrypoint;
 pub use keys::Settings;
 pub use load::{MachineFile, check, load, names, own_file};
 pub use parse::{Written, parse};

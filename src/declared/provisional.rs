@@ -8,9 +8,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::mark::written_for;
 use crate::config::MachineFile;
+use crate::image::oci::reference::Reference;
 use crate::machine::{
-    Accel, Arch, Bytes, Kernel, KernelKind, MachineId, MachineName, Machined, Manager, MountRequest, NetworkRequest,
-    Platform, Record, RestartPolicy, SCHEMA, Secret, SecretRequest, Spec,
+    Accel, Arch, Bytes, ImageName, Kernel, KernelKind, MachineId, MachineName, Machined, Manager, MountRequest,
+    NetworkRequest, Platform, Record, RestartPolicy, SCHEMA, Secret, SecretRequest, Spec,
 };
 use crate::paths::{self, Paths};
 
@@ -49,7 +50,10 @@ fn spec(file: &MachineFile) -> Spec {
     let settings = file.settings.clone();
     let (limits, health) = (settings.limits(), settings.health());
     let profile = settings.sandbox.unwrap_or(settings.usual_profile());
-    let kernel = Kernel::new(settings.kernel.unwrap_or_default(), KernelKind::Elf);
+    // Of an image its name is all there is yet.
+    let named = |image: ImageName| image.as_str().parse().map_or(image.to_string(), |full: Reference| full.to_string());
+    let image = settings.image.map(|image| named(image).split('@').next().unwrap_or_default().into());
+    let kernel = Kernel::new(settings.kernel.or(image).unwrap_or_default(), KernelKind::Elf);
     Spec {
         name: file.name.clone(),
         platform: settings.platform.unwrap_or(Platform::Qemu),

@@ -21,6 +21,7 @@ mod wire;
 
 mod compose;
 mod config;
+mod declared_images;
 mod dialect;
 mod ends;
 mod faults;

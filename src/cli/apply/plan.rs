@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::Path;
 
 use crate::cli::app::App;
+use crate::cli::file_image::{is_elsewhere, over_image};
+use crate::cli::images::Images;
 use crate::cli::wanted::Settled;
 use crate::cli::written::{self, APPLIED};
 use crate::config::{self, Dirs, MachineFile};
 use crate::error::{Error, Kind, Result};
-use crate::machine::{Attachment, Kernel, MachineName, Manager, Record, Spec};
+use crate::machine::{Attachment, Kernel, MachineName, Manager, Pull, Record, Spec};
 use crate::{paths, platform};
 
 /// What becomes of a machine.
@@ -45,6 +47,24 @@ pub(super) enum Unlisted {
     Leave,
 }
 
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be carried out.
+    Do,
+    /// To be told, and nothing else: no image is fetched.
+    Tell,
+}
+
+/// What is asked of a plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) purpose: Purpose,
+    pub(super) unlisted: Unlisted,
+    /// What goes before what files say.
+    pub(super) pull: Option<Pull>,
+}
+
 /// One machine and what becomes of it.
 #[derive(Debug)]
 pub(super) struct Step {
@@ -58,33 +78,36 @@ pub(super) struct Step {
 
 /// All that is to be done, in order: what goes first makes room.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     pub(super) steps: Vec<Step>,
+    /// What they are made of stays until they are there.
+    pub(super) images: Images<'a>,
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// Compares the files of a directory with the machines that there are.
-    pub(super) fn of(app: &App, dir: &Path, unlisted: Unlisted) -> Result<Self, Vec<Error>> {
+    pub(super) fn of(app: &'a App, dir: &Path, how: How) -> Result<Self, Vec<Error>> {
+        let images = Images::new(app, Pull::Missing, false);
         let dir = directory(dir).map_err(|error| vec![error])?;
         let dirs = Dirs::only(&dir);
         let (names, mut errors) = config::names(&dirs);
         let mut steps = Vec::new();
         let mut listed = BTreeSet::new();
         for name in names {
-            match config::load(&dirs, &name).and_then(|file| step(app, &file, &dir)) {
+            match config::load(&dirs, &name).and_then(|file| step(app, &file, &dir, &images, how)) {
                 Ok(step) => steps.push(step),
                 Err(flaws) => errors.extend(flaws),
             }
             listed.insert(name);
         }
-        if unlisted == Unlisted::Remove {
+        if how.unlisted == Unlisted::Remove {
             let gone = unlisted_machines(app, &dir, &listed).map_err(|error| vec![error])?;
             steps.splice(
                 0..0,
                 gone.into_iter().map(|name| Step { name, action: Action::Removed, wanted: None, old: None }),
             );
         }
-        if errors.is_empty() { Ok(Self { steps }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { steps, images }) } else { Err(errors) }
     }
 }
 
@@ -107,20 +130,30 @@ fn unlisted_machines(app: &App, dir: &str, listed: &BTreeSet<MachineName>) -> Re
     Ok(app.store.names()?.into_iter().filter(|name| !listed.contains(name) && is_ours(name)).collect())
 }
 
-fn step(app: &App, file: &MachineFile, dir: &str) -> Result<Step, Vec<Error>> {
+fn step(app: &App, file: &MachineFile, dir: &str, images: &Images<'_>, how: How) -> Result<Step, Vec<Error>> {
     let mut wanted = written::wanted(file)?;
     wanted.properties.extend(written::properties(file)?);
     wanted.labels.insert(APPLIED.to_owned(), dir.to_owned());
     let at = |error: Error| vec![error.context(file.path().display().to_string())];
+    let name = file.name.clone();
+    let old = match app.store.read(&name) {
+        Err(error) if error.kind() == Kind::NoSuchMachine => None,
+        old => Some(old.map_err(at)?),
+    };
+    let pull = match (how.purpose, how.pull.or(file.settings.pull).unwrap_or_default()) {
+        (Purpose::Tell, pull) if old.is_none() && pull != Pull::Never && is_elsewhere(file, images) => {
+            return Ok(Step { name, action: Action::Created, wanted: None, old });
+        }
+        (Purpose::Tell, _) => Pull::Never,
+        (Purpose::Do, pull) => pull,
+    };
+    let image = old.as_ref().and_then(|old| old.spec.image.as_ref());
+    let wanted = over_image(file, wanted, images, pull, image).map_err(|error| vec![error])?;
     let settled = wanted.settle(app).map_err(at)?;
     platform::vmm(settled.spec.platform).check(&settled.spec, &app.store.paths().runtime).map_err(at)?;
-    let name = file.name.clone();
-    match app.store.read(&name) {
-        Err(error) if error.kind() == Kind::NoSuchMachine => {
-            Ok(Step { name, action: Action::Created, wanted: Some(settled), old: None })
-        }
-        Err(error) => Err(at(error)),
-        Ok(old) => compared(app, settled, old, dir).map_err(at),
+    match old {
+        None => Ok(Step { name, action: Action::Created, wanted: Some(settled), old: None }),
+        Some(old) => compared(app, settled, old, dir).map_err(at),
     }
 }
 
@@ -160,9 +193,19 @@ fn like(new: &Spec, old: &Spec) -> Spec {
 /// Whether a machine is what it is to be, content included. What was left open stays what the machine has.
 pub(in crate::cli) fn is_same(app: &App, settled: &mut Settled, old: &Record) -> Result<bool> {
     keep_addresses(&mut settled.spec, &old.spec);
+    keep_image(&mut settled.spec, &old.spec);
     settled.stay_loosened(&old.spec);
-    let _files = settled.pack(app)?;
+    settled.pack(app)?;
     Ok(like(&settled.spec, &old.spec) == old.spec)
+}
+
+/// The same content by the same name is the same image, whether its digest was said or not.
+fn keep_image(new: &mut Spec, old: &Spec) {
+    if let (Some(new), Some(old)) = (&mut new.image, &old.image)
+        && new.is_same(old)
+    {
+        new.reference.clone_from(&old.reference);
+    }
 }
 
 /// What was left open and chosen when the machine was created stays.

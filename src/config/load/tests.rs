@@ -113,8 +113,51 @@ fn everything_can_be_said_and_comes_back() {
     let again = Scratch::new(&[("etc/web.toml", &settings.to_text())]);
     let again = again.load("web").unwrap_or_else(|flaws| panic!("{flaws:?}\n{}", settings.to_text()));
     assert_eq!(again.settings, *settings, "{}", settings.to_text());
-    let said: Vec<_> = settings.values().into_iter().map(|(key, _)| key).collect();
+    let mut said: Vec<_> = settings.values().into_iter().map(|(key, _)| key).collect();
+    let of_image = "image = \"oci:web:v1\"\nentrypoint = []\npull = \"always\"\n";
+    let files = Scratch::new(&[("etc/web.toml", of_image)]);
+    let settings = files.load("web").unwrap().settings;
+    let name = settings.image.as_ref().unwrap().as_str();
+    assert_eq!(name, format!("oci:{}:v1", files.0.join("etc/web").display()));
+    let again = Scratch::new(&[("etc/web.toml", &settings.to_text())]);
+    assert_eq!(again.load("web").unwrap().settings, settings, "{}", settings.to_text());
+    said.splice(1..1, settings.values().into_iter().map(|(key, _)| key));
     assert_eq!(said, Settings::KEYS, "the test says everything");
+}
+
+#[test]
+fn a_machine_has_a_kernel_or_an_image() {
+    let files = Scratch::new(&[
+        ("etc/both.toml", "kernel = \"k\"\n image = \"web\"\n"),
+        ("etc/turned.toml", "image = \"web\"\nkernel = \"k\"\n"),
+        ("etc/base@.toml", "image = \"web:%n\"\npull = \"always\"\nentrypoint = [\"x\"]\n"),
+        ("etc/a.toml", "extends = \"base@\"\nkernel = \"k\"\n"),
+        ("etc/a.toml.d/x.toml", "image = \"db\"\n"),
+        ("etc/b.toml", "extends = \"base@\"\nkernel = \"k\"\n"),
+        ("etc/c.toml", "extends = \"base@\"\n"),
+        ("etc/bad.toml", "image = \"\"\npull = \"often\"\n"),
+    ]);
+    let why = "kernel and image exclude each other, and";
+    let error = format!("etc/both.toml:2:10: {why} kernel is there, too: etc/both.toml:1:10");
+    assert_eq!(files.load("both").unwrap_err(), [error]);
+    let error = format!("etc/turned.toml:2:10: {why} image is there, too: etc/turned.toml:1:9");
+    assert_eq!(files.load("turned").unwrap_err(), [error]);
+    let what = |name: &str| {
+        let settings = files.load(name).unwrap().settings;
+        let image = settings.image.map(|image| image.to_string());
+        (settings.kernel.is_some(), image, settings.pull, settings.entrypoint.is_some())
+    };
+    // Across files, what is said later takes the other's place.
+    assert_eq!(what("a"), (false, Some("db".into()), None, false));
+    assert_eq!(what("b"), (true, None, None, false));
+    assert_eq!(what("c"), (false, Some("web:c".into()), Some(crate::machine::Pull::Always), true));
+    assert_eq!(
+        files.load("bad").unwrap_err(),
+        [
+            "etc/bad.toml:1:9: image: bad image ''",
+            "etc/bad.toml:2:8: pull: unknown time to pull 'often': known are missing, always, never",
+        ]
+    );
 }
 
 #[test]
@@ -194,12 +237,25 @@ fn what_cannot_be_extended_is_said() {
     assert_eq!(first("e"), "etc/e.toml.d/x.toml:1:1: a drop-in cannot extend another machine file");
 }
 
+#[test]
+fn a_file_is_read_to_its_end_or_not_at_all() {
+    let files = Scratch::new(&[("etc/long.toml", &format!("kernel = \"/k\"\n{}", "#\n".repeat(1 << 19)))]);
+    let fifo = files.0.join("etc/fifo.toml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", files.0.join("etc/zero.toml")).unwrap();
+    for (name, why) in
+        [("long", "it is larger than 1Mi"), ("fifo", "it is not a regular file"), ("zero", "it is not a regular file")]
+    {
+        assert_eq!(files.load(name).unwrap_err(), [format!("cannot read etc/{name}.toml: {why}")]);
+    }
+}
+
 proptest! {
     #[test]
-    fn no_file_makes_it_panic(text in "((kernel|ports|env|volumes|networks|unit|install|memory|x) = [\\[\"{]?[a-z0-9:/%@. -]{0,12}[\\]\"}]?\n){0,4}") {
+    fn no_file_makes_it_panic(text in "((kernel|image|ports|env|volumes|networks|unit|install|memory|x) = [\\[\"{]?[a-z0-9:/%@. -]{0,12}[\\]\"}]?\n){0,4}") {
         let files = Scratch::new(&[("etc/web.toml", &text)]);
         match files.load("web") {
-            Ok(machine) => prop_assert!(machine.settings.kernel.is_some()),
+            Ok(machine) => prop_assert!(machine.settings.runs().is_some()),
             Err(flaws) => prop_assert!(flaws.iter().all(|flaw| flaw.starts_with("etc/web.toml:")), "{:?}", flaws),
         }
     }
