@@ -212,7 +212,7 @@ fn try_all(argument: Option<&Path>, asked: &Asked<'_>, note: Note<'_>) -> Result
         (Some(As::Project), _) => project(path, asked, note)?,
         (None, None) => project(path, asked, note).map_err(|error| match has_kraftfile(path, asked) {
             true => error,
-            false => error.context("nothing to run"),
+            false => error.context("nothing to run").with_hint(WHAT),
         })?,
         (None, Some(path)) => match path.metadata() {
             Ok(metadata) if metadata.is_dir() => {
@@ -230,6 +230,9 @@ fn try_all(argument: Option<&Path>, asked: &Asked<'_>, note: Note<'_>) -> Result
     };
     if found.what == As::Project { Ok(found) } else { no_project(path, asked).map(|()| found) }
 }
+
+/// What there is to say instead.
+const WHAT: &str = "`kraft run WHAT` names it: a kernel, a program for Linux, a project's directory or an image";
 
 fn has_kraftfile(dir: &Path, asked: &Asked<'_>) -> bool {
     asked.kraftfile.is_some() || kraftfile::find(dir).is_some()

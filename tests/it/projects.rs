@@ -175,8 +175,11 @@ fn what_cannot_be_run_is_told() {
     assert!(error.contains(&format!("project app is not built for qemu/x86_64: there is no {missing}")), "{error}");
     assert!(hint.contains("kraft build --plat qemu --arch x86_64"), "{hint}");
     fs::remove_file(&file).unwrap();
-    let (error, _) = run(&[]).fails_with_hint(125);
+    let (error, hint) = run(&[]).fails_with_hint(125);
     assert!(error.contains(". has no Kraftfile (kraft.yaml, "), "{error}");
+    assert!(hint.contains("`kraft run WHAT`"), "{hint}");
+    let (_, hint) = run(&["."]).fails_with_hint(125);
+    assert!(hint.contains("--as oci"), "{hint}");
     assert_eq!(run(&["./missing.elf"]).fails(127), "kernel not found: ./missing.elf");
     assert_eq!(lab.kraft(["ps", "-a", "-q"]).ok(), "");
 }
