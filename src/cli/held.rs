@@ -60,7 +60,7 @@ impl<'a> Volumes<'a> {
         shares::check(spec)?;
         let volumes = volume::Volumes::new(app.store.paths());
         let mut held = Self { app, holds: Vec::new(), made: Vec::new(), opened: Vec::new() };
-        for mount in &spec.volumes {
+        for mount in spec.volumes.iter().filter(|mount| !mount.own) {
             if let Some(name) = &mount.volume {
                 held.hold_one(&volumes, name, mount)?;
             }
@@ -135,5 +135,5 @@ fn mount(volumes: &volume::Volumes, request: MountRequest) -> Result<Mount> {
             Err(error) => return Err(error),
         },
     };
-    Ok(Mount { volume, source, target, read_only, driver: driver.unwrap_or(usual) })
+    Ok(Mount { volume, source, target, read_only, driver: driver.unwrap_or(usual), own: false })
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::binary::{self, DEFAULT, DIRECTORY, LIBRARY_PATH, Loader, Program, Taken};
 use crate::image::kernel::{self, KernelInfo};
 use crate::image::rootfs::ForProgram;
-use crate::machine::{MountRequest, MountSource, ShareDriver};
+use crate::machine::{Mount, MountRequest, MountSource, ShareDriver, Spec};
 use crate::paths;
 use crate::source::{self, As, Asked, Found};
 
@@ -126,6 +126,18 @@ pub(super) fn taken(wanted: &Wanted, kernel: &KernelInfo) -> Result<Option<Taken
     match &wanted.rootfs {
         Some(rootfs) if Program::is_one(rootfs) => Loader::of(&wanted.kernel, kernel).map(|loader| Some(loader.taken)),
         Some(_) | None => Ok(None),
+    }
+}
+
+/// Checks that the place is free where a program and its libraries are to be.
+pub(super) fn check_root(spec: &Spec, volumes: &[Mount]) -> Result<()> {
+    let kernel = spec.kernel.given().display();
+    match volumes.iter().find(|mount| mount.target == "/") {
+        Some(mount) => {
+            let why = format!("cannot share {}: kernel {kernel} has the program and its libraries at /", mount.what());
+            Err(Error::new(why).with_hint("with the program in it, that directory can be given by --rootfs"))
+        }
+        None => Ok(()),
     }
 }
 

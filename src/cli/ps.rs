@@ -122,7 +122,9 @@ impl From<&View> for Row {
             ports: spec.map_or_else(Vec::new, |spec| spec.ports.iter().map(Port::arrow).collect()),
             networks: spec.map_or_else(Vec::new, |spec| spec.networks.iter().map(|on| on.network.clone()).collect()),
             ips: spec.map_or_else(Vec::new, |spec| spec.networks.iter().flat_map(|on| on.ip.addresses()).collect()),
-            volumes: spec.map_or_else(Vec::new, |spec| spec.volumes.iter().map(Mount::to_string).collect()),
+            volumes: spec.map_or_else(Vec::new, |spec| {
+                spec.volumes.iter().filter(|mount| !mount.own).map(Mount::to_string).collect()
+            }),
             plat: spec.map(|spec| spec.platform.to_string()),
             arch: spec.map(|spec| spec.arch.to_string()),
             manager: record.map(|record| record.manager),

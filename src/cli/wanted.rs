@@ -19,8 +19,8 @@ use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Machined, Manager, MountRequest, NetworkRequest, Platform, Port, Pull, Ready, Record, RestartPolicy,
-    Sandbox, SecretRequest, ShareDriver, Spec,
+    MachineType, Machined, Manager, Mount, MountRequest, NetworkRequest, Platform, Port, Pull, Ready, Record,
+    RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec,
 };
 use crate::network::{self, Networks};
 use crate::paths::{self, Scope};
@@ -162,9 +162,15 @@ impl Wanted {
         let record = kernel.record(paths::absolute(&self.kernel)?, self.dialect);
         let record = if taken == Some(Taken::Whole) { record.without_root() } else { record };
         let (missing, sandbox) = (self.missing, self.sandbox);
-        let volumes = super::held::mounts(app, self.volumes.clone())?;
+        let mut volumes = super::held::mounts(app, self.volumes.clone())?;
         let secrets = super::secret_args::settle(app.scope, self.secrets.clone())?;
-        let spec = Spec { networks, volumes, secrets, ..self.into_spec(kernel.arch, record)? };
+        let mut spec = Spec { networks, secrets, ..self.into_spec(kernel.arch, record)? };
+        if taken == Some(Taken::Share) {
+            program::check_root(&spec, &volumes)?;
+            spec.initrd = None;
+            volumes.insert(0, Mount::own_root(app.store.own_root(&spec.name)));
+        }
+        spec.volumes = volumes;
         check(&spec)?;
         Ok(Settled { spec, missing, sandbox, rootfs: source, images: None, packed: None })
     }
@@ -263,7 +269,7 @@ impl Settled {
             self.spec.rootfs_digest = Some(digest);
         } else if let Some(source) = &self.rootfs {
             let (digest, cache) = source.prepare(&app.store)?;
-            self.spec.initrd = Some(own);
+            self.spec.initrd = (!self.spec.has_own_root()).then_some(own);
             self.spec.rootfs_digest = Some(digest);
             held.push(cache);
         }

@@ -118,7 +118,7 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         rootfs_compress: some(spec.rootfs_compress),
         ports: some(spec.ports.clone()),
         networks: some(spec.networks.iter().map(|on| request_of(on, spec)).collect()),
-        volumes: some(spec.volumes.iter().map(mount_of).collect()),
+        volumes: some(spec.volumes.iter().filter(|mount| !mount.own).map(mount_of).collect()),
         restart: some(spec.restart),
         stop_timeout: Some(spec.stop_timeout()).filter(|time| *time != Wanted::STOP_TIMEOUT),
         rm: some(spec.auto_remove),
@@ -299,9 +299,9 @@ mod tests {
             let path = std::path::PathBuf::from(&path).components().filter(|c| *c != std::path::Component::CurDir).collect::<std::path::PathBuf>();
             let source = if colon { path.join("a:b") } else { path.clone() };
             let mount = if volume {
-                Mount { volume: Some("html".parse().unwrap()), source: "site".into(), target: "/a b".into(), read_only, driver: ShareDriver::Virtiofs }
+                Mount { volume: Some("html".parse().unwrap()), source: "site".into(), target: "/a b".into(), read_only, driver: ShareDriver::Virtiofs, own: false }
             } else {
-                Mount { volume: None, source, target: "/w".into(), read_only, driver: ShareDriver::NineP }
+                Mount { volume: None, source, target: "/w".into(), read_only, driver: ShareDriver::NineP, own: false }
             };
             let mut kernel = Kernel::new(path.clone(), KernelKind::Elf);
             kernel.dialect = Some(Dialect::Linux);

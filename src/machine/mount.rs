@@ -83,7 +83,7 @@ impl MountRequest {
             MountSource::Path(path) => (None, path),
             MountSource::Volume(name, below) => (Some(name), below),
         };
-        Mount { volume, source, target, read_only, driver: driver.unwrap_or(ShareDriver::NineP) }
+        Mount { volume, source, target, read_only, driver: driver.unwrap_or(ShareDriver::NineP), own: false }
     }
 
     /// A place in the guest, made plain.
@@ -180,6 +180,9 @@ pub struct Mount {
     pub read_only: bool,
     /// How it gets there.
     pub driver: ShareDriver,
+    /// It is the machine's own root file system: nobody gave it, and it goes with the machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -187,6 +190,11 @@ fn is_empty(path: &Path) -> bool {
 }
 
 impl Mount {
+    /// A machine's own root file system, in this directory.
+    pub fn own_root(source: PathBuf) -> Self {
+        Self { volume: None, source, target: "/".into(), read_only: false, driver: ShareDriver::NineP, own: true }
+    }
+
     /// What is shared, as a person would write it: `html`, `html/site`, `/srv/www`.
     pub fn what(&self) -> String {
         match &self.volume {
@@ -290,7 +298,8 @@ mod tests {
         fn what_is_shown_is_read_again(below in "([a-z]{1,3}(/[a-z]{1,3}){0,2})?", ro: bool, virtiofs: bool) {
             let driver = if virtiofs { ShareDriver::Virtiofs } else { ShareDriver::NineP };
             let mount = Mount {
-                volume: Some("v".parse().unwrap()), source: below.clone().into(), target: "/w".into(), read_only: ro, driver
+                volume: Some("v".parse().unwrap()), source: below.clone().into(), target: "/w".into(), read_only: ro, driver,
+                own: false,
             };
             let request = parsed(&mount.to_string());
             prop_assert_eq!(request.source, MountSource::Volume("v".parse().unwrap(), below.into()));

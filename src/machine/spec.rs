@@ -122,6 +122,11 @@ impl Spec {
         self.runtime_max_ms.map(Duration::from_millis)
     }
 
+    /// Whether its root file system is a directory of its own.
+    pub fn has_own_root(&self) -> bool {
+        self.volumes.iter().any(|mount| mount.own)
+    }
+
     /// What it was made of, for people: the image's name, or the path of the kernel that was given.
     pub fn source(&self) -> Cow<'_, str> {
         match &self.image {

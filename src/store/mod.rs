@@ -8,6 +8,7 @@
 //! STATE/machines/NAME/runner.lock      held by the runner as long as it lives
 //! STATE/machines/NAME/kernel           the kernel
 //! STATE/machines/NAME/rootfs.cpio      the root file system: what kraft made, or the RAM disk that was given
+//! STATE/machines/NAME/root/            the same unpacked, for a kernel that mounts it; the guest writes there
 //! STATE/machines/NAME/origin           what the record was made of, if a file declares the machine
 //! STATE/machines/.new-RANDOM/          a record that is being made
 //! STATE/machines/.gone-RANDOM/         a record that is being removed
@@ -30,6 +31,7 @@ mod copies;
 mod file;
 mod lock;
 mod redefine;
+mod root;
 mod rootfs;
 mod runtime;
 mod shelf;
@@ -118,6 +120,9 @@ impl Store {
         let text = toml::to_string(record).map_err(|e| Error::new(e.to_string())).with_context(cannot)?;
         let fill = |dir: &Path| {
             self.take_files(record, dir)?;
+            if record.spec.has_own_root() {
+                root::unpack(dir)?;
+            }
             file::replace(&dir.join(RECORD), text.as_bytes())
         };
         self.shelf.put(name, fill).map_err(|error| match error.kind() {

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{RECORD, Store, file};
+use super::{RECORD, Store, file, root, shelf};
 use crate::error::{Context as _, Error, Result};
 use crate::machine::{Digest, MachineName, Record};
 
@@ -41,11 +41,22 @@ impl Store {
         let name = &record.spec.name;
         // One that was killed here left it.
         let staging = dir.join(STAGING);
-        let clear = || {
-            already(std::fs::remove_dir_all(&staging)).with_context(|| format!("cannot remove {}", staging.display()))
-        };
+        let clear = || shelf::remove_tree(&staging);
         clear()?;
         file::make_private_dir(&staging)?;
+        let own_root = self.own_root(name);
+        // What its guest made of it stays while it is of the same archive.
+        let of_the_same = self.read(name).is_ok_and(|old| old.spec.rootfs_digest == record.spec.rootfs_digest);
+        let root_stays = record.spec.has_own_root() && of_the_same && own_root.exists();
+        let swap_root = || {
+            if root_stays {
+                return Ok(());
+            }
+            if record.spec.has_own_root() {
+                root::unpack(&staging)?;
+            }
+            root::swap(&staging.join(root::OWN), &own_root)
+        };
         let swap = |own: &Path| {
             let new = staging.join(own.file_name().unwrap_or_default());
             let is_there = new.symlink_metadata().is_ok();
@@ -54,6 +65,7 @@ impl Store {
         };
         let swapped = self
             .take_files(record, &staging)
+            .and_then(|()| swap_root())
             .and_then(|()| [self.own_kernel(name), self.own_rootfs(name)].iter().try_for_each(|own| swap(own)));
         // Not empty if both were the same file, which a rename leaves as it is.
         swapped.and(clear())?;

@@ -28,7 +28,7 @@ use crate::machine::{Digest, MachineId, MachineName};
 const LOCK: &str = ".lock";
 const SOURCE: &str = "source";
 /// The name of a machine's own.
-const OWN: &str = "rootfs.cpio";
+pub(super) const OWN: &str = "rootfs.cpio";
 
 /// What is kept in such a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

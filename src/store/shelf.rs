@@ -196,7 +196,7 @@ fn still_there(lock: Flock<File>, place: &Path) -> Result<Option<Hold>> {
 /// Removes a directory with all in it, however deep, and whatever permissions a guest gave its directories. One that is
 /// gone already is a success, and so is one that somebody else removes at the same time. Of a symbolic link that was put
 /// in its place the link goes, and nothing behind it.
-fn remove_tree(root: &Path) -> Result<()> {
+pub(super) fn remove_tree(root: &Path) -> Result<()> {
     let mut moved = 0_u64;
     let is_directory = root.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
     let result = loop {

@@ -126,7 +126,7 @@ fn one_line(text: &str) -> String {
 /// What has to be mounted before it starts.
 fn mounts<'a>(record: &'a Record, paths: &'a Paths) -> Vec<&'a Path> {
     let spec = &record.spec;
-    let shared = spec.volumes.iter().filter(|mount| mount.volume.is_none()).map(|mount| &mount.source);
+    let shared = spec.volumes.iter().filter(|mount| mount.volume.is_none() && !mount.own).map(|mount| &mount.source);
     let rest = spec.rootfs.iter().chain(shared).map(PathBuf::as_path);
     [paths.state.as_path(), spec.kernel.given()].into_iter().chain(rest).collect()
 }

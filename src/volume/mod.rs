@@ -248,6 +248,7 @@ mod tests {
             target: "/www".into(),
             read_only: false,
             driver: ShareDriver::NineP,
+            own: false,
         };
         let record = Store::new_record(Spec { volumes: vec![mount], ..Spec::example("web") }, Manager::Local).unwrap();
         store.create(&record).unwrap();

@@ -9,6 +9,7 @@ use crate::lab::{Lab, Said, guest};
 everywhere! {
     what_a_program_is_given_arrives_whole,
     a_program_stays_with_its_machine,
+    a_root_by_9p_is_the_machine_s_own,
 }
 
 /// `kraft run -d` of a program.
@@ -36,10 +37,15 @@ fn what_a_program_is_given_arrives_whole(keeper: Keeper) {
     let options = ["-e", "A=b=c \"d\" 'e'", "-e", "B=one\ntwo", "-e", "C=\\", "--workdir", "/srv/here"];
     let arguments = ["two words", "--", "it's \"so\"", "a=b", "-x", "--", "\\", "à[]"];
     let variables = ["variable [A=b=c \"d\" 'e']", "variable [B=one", "two]", "variable [C=\\]"];
-    for (short, program) in [("static", "show-static"), ("dynamic", "show")] {
+    for (short, loader, program) in [
+        ("static", "elfloader", "show-static"),
+        ("dynamic", "elfloader", "show"),
+        ("share-static", "elfloader-share", "show-static"),
+        ("share-dynamic", "elfloader-share", "show"),
+    ] {
         let program = guest(program);
         let words = [&[&*program], &arguments[..]].concat();
-        start(&lab, short, systemd, "elfloader", &options, &words).ok();
+        start(&lab, short, systemd, loader, &options, &words).ok();
         let lines = shown(&lab, short);
         let name = Path::new(&program).file_name().unwrap().to_str().unwrap();
         // The first `--` is kraft's.
@@ -50,7 +56,7 @@ fn what_a_program_is_given_arrives_whole(keeper: Keeper) {
         let wanted = [&variables[..], &["variable [PWD=/srv/here]", "directory [/srv/here]", "show: done"]].concat();
         assert_eq!(rest, wanted);
         let spec = &lab.inspect(short)["record"]["spec"];
-        assert_eq!((&spec["rootfs"], &spec["kernel"]["given"]), (&program.into(), &guest("elfloader").into()));
+        assert_eq!((&spec["rootfs"], &spec["kernel"]["given"]), (&program.into(), &guest(loader).into()));
         lab.kraft(["rm", "--force", &lab.name(short)]).ok();
     }
     // The loader that has no file system gets the program itself, and all words for it.
@@ -62,8 +68,10 @@ fn what_a_program_is_given_arrives_whole(keeper: Keeper) {
     assert_eq!(lines[3..5], ["variable [A=b=c \"d\" 'e']", "variable [STATUS=3]"], "{lines:#?}");
     assert_eq!(lab.until_event("whole", "die", 1)["exit"]["code"], 3);
     // A library beside the program, which has to know where it is.
-    start(&lab, "origin", systemd, "elfloader", &[], &[&guest("app/bin/show")]).ok();
-    assert!(shown(&lab, "origin").contains(&"library [hello]".to_owned()));
+    for (short, loader) in [("origin", "elfloader"), ("share-origin", "elfloader-share")] {
+        start(&lab, short, systemd, loader, &[], &[&guest("app/bin/show")]).ok();
+        assert!(shown(&lab, short).contains(&"library [hello]".to_owned()));
+    }
 }
 
 /// Its source and its loader go away, and it is started again: by its manager, and by hand.
@@ -90,6 +98,53 @@ fn a_program_stays_with_its_machine(keeper: Keeper) {
         count.set(count.get() + u32::from(line.contains("argument [again]")));
         count.get() == 3
     });
+}
+
+/// A loader that mounts its root by 9P gets a directory that kraft makes of the program and its libraries.
+fn a_root_by_9p_is_the_machine_s_own(keeper: Keeper) {
+    let lab = keeper.lab("root9p");
+    let dir = Path::new("/tmp/it").join(lab.name("source"));
+    let _ = fs::remove_dir_all(&dir);
+    for below in ["bin", "lib"] {
+        fs::create_dir_all(dir.join(below)).unwrap();
+    }
+    let library = dir.join("lib/libgreeting.so.1");
+    let program = dir.join("bin/show");
+    fs::copy(guest("app/lib/libgreeting.so.1"), &library).unwrap();
+    fs::copy(guest("app/bin/show"), &program).unwrap();
+    let name = lab.name("web");
+    let words = [program.to_str().unwrap(), "--", "again"];
+    start(&lab, "web", keeper.has_units(), "elfloader-share", &["-e", "STATUS=3", "--workdir", "/srv"], &words).ok();
+    lab.until_event("web", "die", 1);
+    // Written anew in its place, and the program gone: the machine has its own.
+    fs::write(&library, "no library").unwrap();
+    fs::remove_file(&program).unwrap();
+    lab.kraft(["start", &name]).ok();
+    assert_eq!(lab.until_event("web", "die", 2)["exit"]["code"], 3);
+    let console = lab.kraft(["logs", &name]).ok();
+    assert_eq!(console.matches("library [hello]").count(), 2, "{console}");
+    let spec = &lab.inspect("web")["record"]["spec"];
+    let root = lab.state().join("machines").join(&name).join("root");
+    assert_eq!(spec["volumes"][0]["source"], root.to_str().unwrap());
+    assert_eq!((&spec["rootfs"], &spec["initrd"]), (&words[0].into(), &serde_json::Value::Null));
+    // It is nothing that anybody asked for: not shown, not written into a file, and no reason for another sandbox.
+    assert_eq!(lab.ps("web")["volumes"], serde_json::json!([]));
+    assert!(!lab.kraft(["export", &name]).ok().contains("volumes"));
+    if keeper == Keeper::Systemd {
+        assert_eq!(spec["sandbox"], "strict");
+        assert_eq!(lab.property("web", "DynamicUser"), "yes");
+    }
+    let (error, hint) = {
+        let at = format!("{}:/", dir.display());
+        let program = guest("show");
+        start(&lab, "taken", keeper.has_units(), "elfloader-share", &["-v", &at], &[&program]).fails_with_hint(125)
+    };
+    assert!(error.contains("has the program and its libraries at /"), "{error}");
+    assert!(hint.contains("--rootfs"), "{hint}");
+    assert!(root.join("srv").is_dir());
+    lab.kraft(["rm", &name]).ok();
+    assert!(!root.exists());
+    fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
@@ -174,7 +229,4 @@ fn a_root_file_system_takes_the_place_of_what_is_collected() {
     start(&lab, "share", true, "elfloader-share", &options, &[program.to_str().unwrap(), "word"]).ok();
     assert_eq!(shown(&lab, "share")[..2], ["argument [show]", "argument [word]"]);
     assert_eq!(lab.inspect("share")["record"]["spec"]["volumes"].as_array().unwrap().len(), 1);
-    let (error, hint) = start(&lab, "none", true, "elfloader-share", &[], &[&guest("show")]).fails_with_hint(125);
-    assert!(error.contains("mounts its root by 9P, and so needs a directory with all of program"), "{error}");
-    assert!(hint.contains("--rootfs"), "{hint}");
 }

@@ -61,7 +61,7 @@ pub struct Loader {
 pub enum Taken {
     /// In an archive, a RAM disk.
     Archive,
-    /// In a directory of the host's, the root by 9P.
+    /// In a directory, the root by 9P.
     Share,
     /// As a RAM disk.
     Whole,

@@ -35,9 +35,9 @@ pub struct Asked<'a> {
 /// What a machine is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What the RAM disk is made of: the program, or the root file system that it is in.
+    /// What the root file system is made of: the program, or what it is in already.
     pub rootfs: Option<PathBuf>,
-    /// The directory of the host's that is the root by 9P.
+    /// A directory of the host's that is the root by 9P as it is.
     pub share: Option<PathBuf>,
     /// The application's arguments, the program's path first if the loader wants it.
     pub app_args: Vec<String>,
@@ -69,15 +69,9 @@ impl Asked<'_> {
             .into_string()
             .map_err(|_| Error::new(format!("cannot tell a loader of program {shown}: its name is not UTF-8")))?;
         let (rootfs, share) = match (loader.taken, self.rootfs) {
-            (Taken::Archive | Taken::Whole, None) => (Some(program.path.clone()), None),
+            (_, None) => (Some(program.path.clone()), None),
             (Taken::Archive | Taken::Whole, Some(rootfs)) => (Some(rootfs.to_path_buf()), None),
             (Taken::Share, Some(rootfs)) => (None, Some(rootfs.to_path_buf())),
-            (Taken::Share, None) => {
-                let why =
-                    format!("loader {by} mounts its root by 9P, and so needs a directory with all of program {shown}");
-                return Err(Error::new(why)
-                    .with_hint("give that directory by --rootfs, or take a loader that unpacks a RAM disk"));
-            }
         };
         let args = loader.named.then_some(name).into_iter().chain(self.args.iter().cloned());
         Ok(Plan { rootfs, share, app_args: args.collect(), env: self.environment()? })
