@@ -45,8 +45,13 @@ pub(super) fn finish_for_good(store: &Store, record: &Record, status: &mut Statu
 /// # Errors
 /// When it cannot be written.
 pub fn never_began(store: &Store, record: &Record, why: String) -> Result<()> {
-    let exit = Exit { at: Timestamp::now(), reason: Reason::StartFailed, code: 125, detail: why };
-    store.write_exit(&record.spec.name, &exit)?;
+    let (name, at) = (&record.spec.name, Timestamp::now());
+    let exit = Exit { at, reason: Reason::StartFailed, code: 125, detail: why };
+    let kept = store.write_exit(name, &exit);
+    // A life of its own, if a short one.
+    let status = Status { phase: Phase::Ended, exit: Some(exit.clone()), ..Status::starting(0, at) };
+    let said = store.make_runtime(name).and_then(|_| store.write_status(name, &status));
+    kept.and(said)?;
     EventLog::of(store).append(EventKind::Die, record, Some(&exit));
     Ok(())
 }

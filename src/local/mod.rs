@@ -136,6 +136,14 @@ fn is_unfinished(status: &Status) -> bool {
     }
 }
 
+/// Its runner is on its way out.
+fn is_ending(status: &Status) -> bool {
+    match status.phase {
+        Phase::Stopping | Phase::Ended => true,
+        Phase::Starting | Phase::Running | Phase::Paused | Phase::Restarting => false,
+    }
+}
+
 fn liveness(runner: bool, status: Option<&Status>) -> Liveness {
     if !runner {
         return Liveness::Down;
@@ -171,7 +179,13 @@ impl MachineService for LocalService {
     }
 
     fn start(&self, name: &MachineName) -> Result<View> {
-        let view = self.known(name).with_context(|| format!("cannot start {name}"))?;
+        let cannot = || format!("cannot start {name}");
+        let mut view = self.known(name).with_context(cannot)?;
+        if view.state == State::Running && view.status.as_ref().is_some_and(is_ending) {
+            let own = view.record.as_ref().map(|record| record.spec.stop_timeout());
+            stop::await_end(&self.store, name, own.unwrap_or_default()).with_context(cannot)?;
+            view = self.known(name).with_context(cannot)?;
+        }
         match next(view.state, Event::Start).map_err(|denied| denied.into_error(name))? {
             Next::Already => Ok(view),
             Next::To(_) if view.state == State::Paused => {

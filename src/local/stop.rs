@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::lifecycle::{self, Cause};
 use crate::machine::{MachineName, StopMode};
 use crate::store::{RunnerLock, Store};
@@ -42,6 +42,16 @@ pub(super) fn stop(store: &Store, name: &MachineName, mode: StopMode) -> Result<
         }
     }
     Ok(())
+}
+
+/// Waits for the end of a runner that is about to end by itself. `own` is what its guest has for that.
+pub(super) fn await_end(store: &Store, name: &MachineName, own: Duration) -> Result<()> {
+    match runner(store, name)? {
+        Some(runner) if !ended(&runner, own + MARGIN)? => {
+            Err(Error::of(Kind::Timeout, "its last life does not come to its end"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Stops the machine at once, and keeps a runner that was just being started from getting it to run.

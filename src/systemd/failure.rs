@@ -20,6 +20,8 @@ pub(super) enum Cause {
     UnitExists,
     /// There is no such job, any more.
     NoSuchJob,
+    /// It would have taken the place of another job, and was not to.
+    JobExists,
     /// The manager does not know this property, or does not let it be set now.
     Property(String),
     /// The manager went away under the call; it may have been carried out.
@@ -62,6 +64,7 @@ pub(super) fn translate(name: &str, text: &str) -> Failure {
     match name {
         "org.freedesktop.systemd1.NoSuchUnit" => plain(Cause::NoSuchUnit),
         "org.freedesktop.systemd1.NoSuchJob" => plain(Cause::NoSuchJob),
+        "org.freedesktop.systemd1.TransactionIsDestructive" => plain(Cause::JobExists),
         "org.freedesktop.systemd1.UnitExists" => {
             let mut failure = plain(Cause::UnitExists);
             failure.error = failure.error.with_kind(Kind::Conflict);

@@ -13,6 +13,13 @@ use super::failure::{Cause, Failure};
 use super::manager::{self, Manager, unreadable};
 use crate::error::{Error, Kind};
 
+/// Longer than anybody waits, and a time that there is.
+const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A job that was queued, by its place on the bus.
+#[derive(Debug)]
+pub(super) struct Job(OwnedObjectPath);
+
 /// How a job ended, by the words of `JobRemoved`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -106,20 +113,30 @@ impl Manager {
 
     /// Waits for the end of the job that a call queued. `what` names the wait, `limit` is the longest.
     pub(super) fn finish(&mut self, ticket: Ticket, what: &str, limit: Duration) -> Result<Outcome, Failure> {
-        let deadline = Instant::now() + limit;
+        let job = self.accepted(ticket)?;
+        self.await_end(&job, what, limit)
+    }
+
+    /// The job that a call queued.
+    pub(super) fn accepted(&mut self, ticket: Ticket) -> Result<Job, Failure> {
+        let answer = self.bus()?.answer(ticket)?;
+        answer.body().deserialize().map(Job).map_err(unreadable)
+    }
+
+    /// Waits for the end of a job. After a [time-out](Cause::Timeout) it can be waited for once more.
+    pub(super) fn await_end(&mut self, job: &Job, what: &str, limit: Duration) -> Result<Outcome, Failure> {
+        let (deadline, path) = (Instant::now() + limit.min(EVER), job.0.as_str());
         let bus = self.bus()?;
-        let answer = bus.answer(ticket)?;
-        let path: OwnedObjectPath = answer.body().deserialize().map_err(unreadable)?;
         loop {
             match bus.next_signal(deadline, what)? {
                 Signal::Said(message) => {
-                    if let Some(outcome) = outcome_of(&message, path.as_str()) {
+                    if let Some(outcome) = outcome_of(&message, path) {
                         return Ok(outcome);
                     }
                 }
                 Signal::ManagerChanged => {
-                    if !still_queued(bus, path.as_str())? {
-                        return Ok(heard_of(bus, path.as_str()).unwrap_or(Outcome::Unseen));
+                    if !still_queued(bus, path)? {
+                        return Ok(heard_of(bus, path).unwrap_or(Outcome::Unseen));
                     }
                 }
             }

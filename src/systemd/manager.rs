@@ -126,6 +126,15 @@ impl Manager {
         }
     }
 
+    /// The same, but not in the place of what somebody else asked for: a start that waits for the unit's end still comes.
+    pub(super) fn stop_unless_asked(&mut self, unit: &str) -> Result<(), Failure> {
+        let call = || method("StopUnit", &(unit, "fail"), format!("stop unit {unit}"));
+        match self.bus()?.call_again(call) {
+            Err(failure) if matches!(failure.cause, Cause::NoSuchUnit | Cause::JobExists) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
     /// What the manager says its version is.
     pub(super) fn version(&mut self) -> Result<String, Failure> {
         let call = || Call::new(PATH, PROPERTIES, "Get", &(INTERFACE, "Version"), "ask for the version of systemd");
@@ -162,6 +171,11 @@ pub(super) fn start_transient(main: &NewUnit, others: &[&NewUnit]) -> Call {
 /// The call that starts a unit.
 pub(super) fn start(unit: &str) -> Call {
     method("StartUnit", &(unit, "replace"), format!("start unit {unit}"))
+}
+
+/// The call that starts a unit once it has ended, and ends it for that.
+pub(super) fn restart(unit: &str) -> Call {
+    method("RestartUnit", &(unit, "replace"), format!("start unit {unit} again"))
 }
 
 /// The call that stops a unit.

@@ -46,12 +46,13 @@ impl SystemdService {
         Ok(self.manager.borrow_mut().version()?)
     }
 
-    /// Has systemd not start the machine again after it ended. Does not wait, so that the machine's own sweep can ask.
+    /// Has systemd not start the machine again by itself after it ended. Does not wait, so that the machine's own sweep can
+    /// ask. Who asked for a start meanwhile gets it.
     ///
     /// # Errors
     /// When the manager cannot be asked.
     pub fn forbid_restart(&self, name: &MachineName) -> Result<()> {
-        Ok(self.manager.borrow_mut().stop_soon(&unit::service_name(name))?)
+        Ok(self.manager.borrow_mut().stop_unless_asked(&unit::service_name(name))?)
     }
 
     /// How long systemd may have waited before this start of the machine: however long, if it is a restart of systemd's

@@ -1,5 +1,7 @@
 //! `start`: the job of the unit, and why it failed if it did.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::anchor::{Active, Anchored};
@@ -10,10 +12,10 @@ use super::manager::{self, Interface, text};
 use super::service::SystemdService;
 use super::unit;
 use crate::error::{Error, Kind, Result};
-use crate::machine::{Liveness, MachineName, Record, State, View};
+use crate::machine::{Exit, Liveness, MachineName, Phase, Record, State, View};
 
 /// What is left beyond the unit's own time-out, in which systemd ends it.
-const MARGIN: std::time::Duration = std::time::Duration::from_secs(30);
+const MARGIN: Duration = Duration::from_secs(30);
 
 impl SystemdService {
     pub(super) fn start_machine(&self, name: &MachineName) -> Result<View> {
@@ -28,6 +30,20 @@ impl SystemdService {
         let begun = Timestamp::now();
         let ticket = self.queue_start(&record).map_err(|e| e.context(format!("cannot start {name}")))?;
         self.await_start(&record, ticket, begun)
+    }
+
+    /// Starts a machine whose last life ended under the start, which found its unit active still and did nothing: once
+    /// that is over.
+    fn start_behind(&self, record: &Record) -> Result<View> {
+        let name = &record.spec.name;
+        let begun = Timestamp::now();
+        let ticket = self.manager.borrow_mut().queue(manager::restart(&unit::service_name(name)));
+        let ticket = ticket.map_err(|failure| failure.context(format!("cannot start {name}")))?;
+        match self.started(record, ticket, begun)? {
+            Started::Runs(view) => Ok(*view),
+            Started::EndedBefore => Err(Error::new(format!("cannot start {name}: its unit does not start it"))
+                .with_hint(self.journal_hint(name))),
+        }
     }
 
     /// Sends the start, after making the units if they are not there or are out of date.
@@ -84,29 +100,85 @@ impl SystemdService {
 
     /// Waits until the guest runs.
     pub(super) fn await_start(&self, record: &Record, ticket: Ticket, begun: Timestamp) -> Result<View> {
+        match self.started(record, ticket, begun)? {
+            Started::Runs(view) => Ok(*view),
+            Started::EndedBefore => self.start_behind(record),
+        }
+    }
+
+    fn started(&self, record: &Record, ticket: Ticket, begun: Timestamp) -> Result<Started> {
         let name = &record.spec.name;
-        let limit = unit::start_limit(record).saturating_add(record.spec.stop_timeout()).saturating_add(MARGIN);
-        let outcome = self.manager.borrow_mut().finish(ticket, &format!("the guest of {name} to run"), limit);
         let cannot = |error: Error| error.context(format!("cannot start {name}")).with_hint(self.journal_hint(name));
-        match outcome.map_err(|failure| cannot(failure.into()))? {
+        let runs = |view| Ok(Started::Runs(Box::new(view)));
+        match self.end_of_job(record, ticket).map_err(|failure| cannot(failure.into()))? {
             Outcome::Done => {
                 let view = self.inner.get(name)?;
-                // A unit whose condition is not met is not started, and its job is done all the same. Then no runner
-                // has said a word since.
-                if view.status.as_ref().is_none_or(|status| status.started < begun) && self.is_down(name)? {
-                    return Err(cannot(Error::new("a condition of its unit is not met")));
+                if view.status.as_ref().is_some_and(|status| status.started >= begun) {
+                    return runs(self.decorate(view, Liveness::Up));
                 }
-                Ok(self.decorate(view, Liveness::Up))
+                // No runner has begun since. It runs already, or did until this moment.
+                let phase = view.status.as_ref().map(|status| status.phase);
+                match self.liveness(name)? {
+                    Liveness::Up if !matches!(phase, Some(Phase::Stopping | Phase::Restarting | Phase::Ended)) => {
+                        runs(self.decorate(view, Liveness::Up))
+                    }
+                    // A unit whose condition is not met is not started, and its job is done all the same.
+                    Liveness::Down | Liveness::Failed if !self.meets_its_condition(name) => {
+                        Err(cannot(Error::new("a condition of its unit is not met")))
+                    }
+                    _ => Ok(Started::EndedBefore),
+                }
             }
-            Outcome::Unseen if !self.is_down(name)? => self.inner.get(name).and_then(|view| self.with_units(view)),
+            Outcome::Unseen if !self.is_down(name)? => {
+                self.inner.get(name).and_then(|v| self.with_units(v)).and_then(runs)
+            }
             outcome => Err(cannot(self.why_not(name, outcome, begun))),
         }
     }
 
+    /// Waits for the end of a start's job, as long as that may take. A drop-in may say that this is longer than the record
+    /// tells, so systemd is asked when it is.
+    fn end_of_job(&self, record: &Record, ticket: Ticket) -> Result<Outcome, Failure> {
+        let name = &record.spec.name;
+        let what = format!("the guest of {name} to run");
+        let margin = record.spec.stop_timeout().saturating_add(MARGIN);
+        let usual = unit::start_limit(record);
+        let job = self.manager.borrow_mut().accepted(ticket)?;
+        let ended = self.manager.borrow_mut().await_end(&job, &what, usual.saturating_add(margin));
+        match ended {
+            Err(failure) if failure.cause == Cause::Timeout => match self.start_limit(name).checked_sub(usual) {
+                Some(more) if !more.is_zero() => self.manager.borrow_mut().await_end(&job, &what, more),
+                Some(_) | None => Err(failure),
+            },
+            ended => ended,
+        }
+    }
+
+    /// The longest that a start may take by the machine's unit; zero if that cannot be asked.
+    fn start_limit(&self, name: &MachineName) -> Duration {
+        let asked = [(Interface::Service, "TimeoutStartUSec")];
+        let answers = self.manager.borrow_mut().properties(&unit::service_name(name), &asked);
+        let micros = answers.ok().and_then(|answers| answers.into_iter().next().flatten());
+        Duration::from_micros(micros.and_then(|value| value.downcast_ref::<u64>().ok()).unwrap_or_default())
+    }
+
+    /// Whether the conditions of the machine's unit were met when systemd looked last.
+    fn meets_its_condition(&self, name: &MachineName) -> bool {
+        let asked = [(Interface::Unit, "ConditionResult")];
+        let answers = self.manager.borrow_mut().properties(&unit::service_name(name), &asked);
+        let met = answers.ok().and_then(|answers| answers.into_iter().next().flatten());
+        met.is_none_or(|value| value.downcast_ref::<bool>() != Ok(false))
+    }
+
     /// Why the guest never ran: the runner's own word if it left one, else what systemd knows.
     fn why_not(&self, name: &MachineName, outcome: Outcome, begun: Timestamp) -> Error {
+        // The end of the life before may have been recorded since, too.
+        let is_ours = |exit: &Exit| match self.store.status(name) {
+            Ok(Some(status)) => status.started >= begun && exit.at >= status.started,
+            Ok(None) | Err(_) => exit.at >= begun,
+        };
         if let Ok(Some(exit)) = self.store.last_exit(name)
-            && exit.at >= begun
+            && is_ours(&exit)
         {
             let why = if exit.detail.is_empty() { exit.to_string() } else { exit.detail.clone() };
             return Error::new(why).with_kind(match exit.code {
@@ -116,27 +188,36 @@ impl SystemdService {
             });
         }
         let service = unit::service_name(name);
+        // What systemd knows is of the life before if no other came of the job.
+        if outcome != Outcome::Failed {
+            return outcome.into_error(&service);
+        }
         let asked = ["Result", "ExecMainStatus", "StatusText"].map(|name| (Interface::Service, name));
         let Ok(answers) = self.manager.borrow_mut().properties(&service, &asked) else {
             return outcome.into_error(&service);
         };
         let [Some(result), status, said] = answers.as_slice() else { return outcome.into_error(&service) };
         let status = status.as_ref().and_then(|value| value.downcast_ref::<i32>().ok());
-        match text(result) {
+        let said = said.as_ref().and_then(text).filter(|said| !said.is_empty());
+        match (text(result), said) {
             // A disk that is full or read-only did not take the record of it, but the runner told systemd, too.
-            Some(result)
-                if result == "exit-code" && said.as_ref().and_then(text).is_some_and(|said| !said.is_empty()) =>
-            {
-                Error::new(said.as_ref().and_then(text).unwrap_or_default())
-            }
-            Some(result) if outcome == Outcome::Failed => Error::new(in_words(&result, status)),
-            _ => outcome.into_error(&service),
+            (Some(result), Some(said)) if result == "exit-code" => Error::new(said),
+            (Some(result), _) => Error::new(in_words(&result, status)),
+            (None, _) => outcome.into_error(&service),
         }
     }
 
     fn is_down(&self, name: &MachineName) -> Result<bool> {
         Ok(matches!(self.liveness(name)?, Liveness::Down | Liveness::Failed))
     }
+}
+
+/// What came of a start.
+enum Started {
+    /// The guest runs.
+    Runs(Box<View>),
+    /// It ran when it was asked for, and has ended since.
+    EndedBefore,
 }
 
 /// A service's `Result` and exit status for a person (systemd.exec(5), "process exit codes").

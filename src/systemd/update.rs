@@ -116,7 +116,12 @@ impl SystemdService {
                         refused.extend(typed.iter().map(|typed| key_of(typed).to_owned()));
                         break;
                     }
-                    Cause::UnitExists | Cause::NoSuchJob | Cause::NoReply | Cause::Timeout | Cause::Other => {
+                    Cause::UnitExists
+                    | Cause::NoSuchJob
+                    | Cause::JobExists
+                    | Cause::NoReply
+                    | Cause::Timeout
+                    | Cause::Other => {
                         return Err(failure.into());
                     }
                 },

@@ -19,6 +19,7 @@ mod talk;
 mod wait;
 mod wire;
 
+mod behind;
 mod compose;
 mod config;
 mod declared_images;
