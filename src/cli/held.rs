@@ -1,6 +1,7 @@
 //! What is made for a machine before it is there: nobody takes it away meanwhile, and it goes again unless the machine
 //! comes to be.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::app::App;
@@ -71,7 +72,17 @@ impl<'a> Volumes<'a> {
 
     /// One that belongs to whom it does, whatever machine is given it.
     pub(super) fn of_fixed_owners(&self) -> Option<&str> {
-        let fixed = self.opened.iter().find(|(_, directory)| !volume::maps_owners(directory.as_fd()));
+        // Those of a mount are alike, and to try one makes a process.
+        let mut mapping = BTreeSet::new();
+        let fixed = self.opened.iter().find(|(_, directory)| {
+            let mount = volume::mount_of(directory.as_fd());
+            if mount.is_some_and(|mount| mapping.contains(&mount)) {
+                return false;
+            }
+            let maps = volume::maps_owners(directory.as_fd());
+            mapping.extend(mount.filter(|_| maps));
+            !maps
+        });
         fixed.map(|(what, _)| what.as_str())
     }
 

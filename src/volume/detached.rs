@@ -51,6 +51,13 @@ pub fn maps_owners(directory: BorrowedFd<'_>) -> bool {
     mapped().unwrap_or(false)
 }
 
+/// Which mount a directory is in; `None` where the kernel does not tell.
+pub fn mount_of(directory: BorrowedFd<'_>) -> Option<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let about = statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    StatxFlags::from_bits_retain(about.stx_mask).contains(StatxFlags::MNT_ID).then_some(about.stx_mnt_id)
+}
+
 /// Has a mount show its files as a namespace's users own them; false if its file system cannot.
 fn map(mount: &OwnedFd, namespace: &OwnedFd) -> bool {
     HOW_DEEP.iter().any(|&deep| set(mount, 0, Some(namespace), deep).is_ok())

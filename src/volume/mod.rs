@@ -24,7 +24,7 @@ use crate::machine::{MachineName, SCHEMA, ShareDriver, VolumeName};
 use crate::paths::Paths;
 use crate::store::{self, Hold, Shelf, Store};
 
-pub use detached::{detached, maps_owners};
+pub use detached::{detached, maps_owners, mount_of};
 pub use root::{Missing, open_below, open_dir};
 
 const ABOUT: &str = "volume.toml";
