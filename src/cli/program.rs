@@ -107,6 +107,9 @@ fn find_loader(wanted: &Wanted, program: &Program, images: &Images<'_>) -> Resul
     let configured = paths::environment_variable(LOADER).filter(|value| !value.is_empty());
     let asked = wanted.elfloader.as_ref().map(OsString::from).or(configured).unwrap_or_else(|| DEFAULT.into());
     let path = Path::new(&asked);
+    if asked.is_empty() {
+        return Err(Error::new("--elfloader is empty").with_hint("it is an image, or the file of a loader's kernel"));
+    }
     if path.exists() || path.is_absolute() || path.starts_with(".") || path.starts_with("..") {
         return Ok(Found::new(As::Kernel, path.to_path_buf()));
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::loader::{Loader, Taken};
 use super::program::{Linkage, Program};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 
 /// The variable that says where a program starts: the loader goes there.
 pub const DIRECTORY: &str = "PWD";
@@ -98,6 +98,9 @@ impl Asked<'_> {
     /// The program's name in a root file system that it is to be in already.
     fn name_in(&self, rootfs: &Path) -> Result<PathBuf> {
         let (program, shown) = (&self.program.path, rootfs.display());
+        if rootfs.symlink_metadata().is_err() {
+            return Err(Error::of(Kind::NotFound, format!("rootfs not found: {shown}")));
+        }
         if !rootfs.is_dir() {
             let why =
                 format!("cannot tell whether program {} is in rootfs {shown}: it is no directory", program.display());
