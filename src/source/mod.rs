@@ -294,7 +294,8 @@ fn elsewhere(path: &Path, error: &std::io::Error, asked: &Asked<'_>, note: Note<
     };
     note(As::Oci, true, "it is no path that exists".into());
     no_project(path, asked)?;
-    image::image(text, asked).map_err(|error| error.context(format!("{text} is no file here, and as an image")))
+    image::image(text, asked)
+        .map_err(|error| error.context(format!("{} is no file here, and as an image", text.escape_debug())))
 }
 
 /// Whether a path is that of nothing: also one below a file, or one that is too long for any.
