@@ -15,7 +15,6 @@ use crate::machine::ShareDriver;
 const UNREAD: &[(&str, Unread)] = &[
     ("version", Unread::Silent),
     ("configs", Unread::Refused("a volume or a secret brings files into a guest")),
-    ("include", Unread::Refused("`-f` takes several files")),
     ("models", Unread::Refused("kraft compose runs machines alone")),
 ];
 
@@ -38,7 +37,7 @@ pub fn read(root: &Node, notes: &mut Notes) -> File {
     match at.get("services") {
         Some(services) => {
             for (key, at) in services.entries(notes) {
-                if key.text.is_empty() || !key.text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+                if !is_name(&key.text) {
                     let error = Error::new(format!("'{}' is no name of a service", key.text.escape_debug()));
                     notes.flaw(&key.place, "services", error);
                     continue;
@@ -79,10 +78,19 @@ fn section<T>(
 ) -> BTreeMap<String, T> {
     let Some(at) = file.get(key) else { return BTreeMap::new() };
     let mut all = BTreeMap::new();
-    for (key, at) in at.entries(notes) {
-        all.insert(key.text.clone(), read(&at, notes));
+    for (name, at) in at.entries(notes) {
+        if is_name(&name.text) {
+            all.insert(name.text.clone(), read(&at, notes));
+        } else {
+            notes.flaw(&name.place, key, Error::new(format!("'{}' is no name", name.text.escape_debug())));
+        }
     }
     all
+}
+
+/// What services, networks, volumes and secrets are called.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 /// `external: true`, and the old form with a name below it.
@@ -242,7 +250,11 @@ fn cross_check(file: &File, notes: &mut Notes) {
             match known(&dependency.service) {
                 None => {
                     let why = format!("there is no service '{name}' in the file");
-                    notes.flaw(place, &key("depends_on"), Error::new(why));
+                    if dependency.required {
+                        notes.flaw(place, &key("depends_on"), Error::new(why));
+                    } else {
+                        notes.warn(place, &key("depends_on"), &why);
+                    }
                 }
                 Some(other) if other.name == service.name => {
                     notes.flaw(place, &key("depends_on"), Error::new("a service cannot depend on itself"));

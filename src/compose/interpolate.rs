@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// The deepest nesting of `${A:-${B:-...}}`.
 const DEEPEST: usize = 16;
 
+/// The most lines of a value in a file of variables.
+const LONGEST: usize = 1000;
+
 /// Where variables have their values from: kraft's own environment goes before the files.
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
@@ -35,10 +38,14 @@ pub fn interpolate(node: &mut Node, with: &Variables, warnings: &mut Vec<String>
 
 fn walk(node: &mut Node, with: &Variables, warnings: &mut Vec<String>, flaws: &mut Vec<Error>) {
     match &mut node.value {
-        Value::Scalar { text, .. } if text.contains('$') => {
+        Value::Scalar { text, plain } if text.contains('$') => {
             let mut unset = Vec::new();
             match expand(text, with, &mut unset) {
-                Ok(expanded) => *text = expanded,
+                Ok(expanded) => {
+                    // A variable that is empty is an empty text, and not nothing at all.
+                    *plain &= !matches!(expanded.as_str(), "" | "~" | "null" | "Null" | "NULL");
+                    *text = expanded;
+                }
                 Err(error) => flaws.push(node.place.error(error)),
             }
             warnings.extend(unset.iter().map(|name| format!("{}: variable {name} is not set", node.place)));
@@ -153,23 +160,24 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Reads a file of `KEY=VALUE` lines: blank lines, `#` comments, `export`, single quotes (literal), double quotes with
-/// `\n` and the like. Unquoted and double-quoted values may have variables, of `with` and of the lines before.
+/// `\n` and the like, either of them over several lines. Unquoted and double-quoted values may have variables, of `with` and of the lines before.
 ///
 /// # Errors
 /// The line of what is none of these.
 pub fn dotenv(text: &str, path: &Path, with: &Variables) -> Result<BTreeMap<String, String>> {
     let mut known = with.clone();
     let mut values = BTreeMap::new();
-    for (index, line) in text.lines().enumerate() {
+    let mut lines = text.lines().enumerate();
+    while let Some((index, line)) = lines.next() {
         let at = |error: Error| Place { path: path.into(), line: index + 1 }.error(error);
-        let line = line.trim_start_matches('\u{feff}').trim();
+        let line = line.trim_start_matches('\u{feff}').trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let line = line.strip_prefix("export ").map_or(line, str::trim_start);
         let (key, value) = match line.split_once('=') {
-            Some((key, value)) => (key.trim_end(), Some(value.trim_start())),
-            None => (line, None),
+            Some((key, value)) => (key.trim_end(), Some(value.trim_start().to_owned())),
+            None => (line.trim_end(), None),
         };
         if key.is_empty() || key.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(at(Error::new(format!("'{}' is no name of a variable", key.escape_debug()))));
@@ -177,7 +185,15 @@ pub fn dotenv(text: &str, path: &Path, with: &Variables) -> Result<BTreeMap<Stri
         let value = match value {
             // Passed on from our own environment, or not at all.
             None => with.get(key).map(str::to_owned),
-            Some(value) => Some(dotenv_value(value, &known).map_err(at)?),
+            Some(mut value) => {
+                while is_open(&value) {
+                    let next = lines.next().filter(|(line, _)| line - index < LONGEST);
+                    let (_, next) = next.ok_or_else(|| at(Error::new("a quote is not closed")))?;
+                    value.push('\n');
+                    value.push_str(next);
+                }
+                Some(dotenv_value(value.trim_end(), &known).map_err(at)?)
+            }
         };
         if let Some(value) = value {
             // What our own environment says goes before what a file says.
@@ -188,8 +204,22 @@ pub fn dotenv(text: &str, path: &Path, with: &Variables) -> Result<BTreeMap<Stri
     Ok(values)
 }
 
+/// It begins with a quote that is not closed yet.
+fn is_open(value: &str) -> bool {
+    let Some(quote @ ('\'' | '"')) = value.chars().next() else { return false };
+    let mut chars = value.chars().skip(1);
+    while let Some(c) = chars.next() {
+        match c {
+            c if c == quote => return false,
+            '\\' if quote == '"' => drop(chars.next()),
+            _ => {}
+        }
+    }
+    true
+}
+
 fn dotenv_value(text: &str, known: &Variables) -> Result<String> {
-    let unclosed = || Error::new("a quote is not closed on this line");
+    let unclosed = || Error::new("a quote is not closed");
     if let Some(rest) = text.strip_prefix('\'') {
         let (value, behind) = rest.split_once('\'').ok_or_else(unclosed)?;
         return nothing_but_comment(behind).map(|()| value.to_owned());
@@ -282,6 +312,9 @@ mod tests {
         let read = dotenv(text, Path::new(".env"), &variables()).unwrap();
         let expected =
             [("P", "q"), ("Q", "$A # x"), ("R", "a\ntwo $A"), ("S", "q-1"), ("T", "a#b"), ("A", "1"), ("U", "")];
+        assert_eq!(read, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        let read = dotenv("K='a\n b # \n'  # c\nL=\"x\\\"\ny\"\nM=1 \n", Path::new(".env"), &variables()).unwrap();
+        let expected = [("K", "a\n b # \n"), ("L", "x\"\ny"), ("M", "1")];
         assert_eq!(read, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         for (text, why) in
             [("a b=1", ".env:1: 'a b' is no name"), ("\nA='x", ".env:2: a quote"), ("A=\"x\" y", "behind")]

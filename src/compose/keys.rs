@@ -6,6 +6,7 @@ use super::read::Unread;
 /// Those that are read.
 pub(super) const KNOWN: &[&str] = &[
     "image",
+    "pull_policy",
     "profiles",
     "container_name",
     "scale",
@@ -45,7 +46,6 @@ const APART: &str = "a guest shares no kernel with anybody";
 /// Those that are not, and what becomes of them.
 pub(super) const UNREAD: &[(&str, Unread)] = &[
     ("build", Unread::Refused("kraft compose builds nothing; `image` names what is built already")),
-    ("extends", Unread::Refused("write the keys here, or share them by a YAML anchor")),
     ("configs", Unread::Refused("a volume or a secret brings files into a guest")),
     ("working_dir", Unread::Refused("a guest starts where its kernel has it start")),
     ("tmpfs", Unread::Refused("a guest's memory is its own to use")),
@@ -99,7 +99,6 @@ pub(super) const UNREAD: &[(&str, Unread)] = &[
     ("logging", Unread::Ignored("consoles are kept by the journal")),
     ("dns_opt", Unread::Ignored(GUEST_HAS_NONE)),
     ("label_file", Unread::Refused("write the labels here")),
-    ("pull_policy", Unread::Ignored("an image is fetched if it is not there; `kraft pkg pull` fetches it anew")),
     ("credential_spec", Unread::Ignored(GUEST_HAS_NONE)),
     ("annotations", Unread::Silent),
     ("expose", Unread::Silent),

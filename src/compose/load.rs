@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::interpolate::{Variables, dotenv, interpolate};
-use super::merge::merge;
-use super::node::{Node, parse};
+use super::interpolate::Variables;
+use super::merge::{merge, without_resets};
+use super::node::Node;
 use super::project::{Project, check_name, name_of};
 use super::read::Notes;
+use super::sources::{self, STDIN, Sources, with_files};
 use super::{file, render};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::paths;
@@ -75,26 +76,21 @@ pub fn load(at: &Where) -> Result<Loaded, Vec<Error>> {
     let one = |error| vec![error];
     let mut notes = Notes::default();
     let here = paths::absolute(Path::new(".")).map_err(one)?.components().collect::<PathBuf>();
-    let files = if at.files.is_empty() {
-        find(at.dir.as_deref().unwrap_or(&here), &mut notes.warnings)
-    } else {
-        at.files.clone()
-    };
-    let files: Vec<PathBuf> = files.iter().map(|file| paths::absolute(file)).collect::<Result<_>>().map_err(one)?;
+    let files = files(at, &here, &mut notes.warnings).map_err(one)?;
     let Some(first) = files.first() else {
         let error = Error::of(Kind::NotFound, format!("no compose file in {} or above", here.display()));
         return Err(vec![error.with_hint(format!("it is called {}, or named by -f", NAMES[0]))]);
     };
     let dir = match &at.dir {
         Some(dir) => paths::absolute(dir).map_err(one)?,
+        None if first.as_os_str() == STDIN => here,
         None => first.parent().unwrap_or(&here).to_owned(),
     };
     let dir: PathBuf = dir.components().collect();
-    let mut variables = environment(&dir, &at.env_files).map_err(one)?;
-    let mut flaws = Vec::new();
-    let mut trees = Vec::new();
+    let mut variables = with_files(environment(), &dir, &at.env_files).map_err(one)?;
+    let (mut trees, mut flaws) = (Vec::new(), Vec::new());
     for file in &files {
-        match read_file(file).and_then(|text| parse(&text, file)) {
+        match sources::parsed(file) {
             Ok(tree) => trees.push(tree),
             Err(error) => flaws.push(error),
         }
@@ -104,17 +100,23 @@ pub fn load(at: &Where) -> Result<Loaded, Vec<Error>> {
     }
     let name = project_name(at, &trees, &dir, &variables).map_err(one)?;
     variables.values.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
-    for tree in &mut trees {
-        if let Err(errors) = interpolate(tree, &variables, &mut notes.warnings) {
-            flaws.extend(errors);
+    let mut sources = Sources::default();
+    let mut whole: Option<Node> = None;
+    for (tree, path) in trees.into_iter().zip(&files) {
+        match sources.whole(tree, path, &dir, &variables, &mut Vec::new()) {
+            Ok(tree) => match &mut whole {
+                Some(root) => merge(root, tree),
+                None => whole = Some(tree),
+            },
+            Err(more) => flaws.extend(more),
         }
     }
+    notes.warnings.append(&mut sources.warnings);
     if !flaws.is_empty() {
         return Err(flaws);
     }
-    let mut trees = trees.into_iter();
-    let Some(mut root) = trees.next() else { return Err(vec![Error::new("there is no compose file")]) };
-    trees.for_each(|later| merge(&mut root, later));
+    let Some(mut root) = whole else { return Err(vec![Error::new("there is no compose file")]) };
+    without_resets(&mut root);
     let file = file::read(&root, &mut notes);
     if !notes.flaws.is_empty() {
         return Err(notes.flaws);
@@ -130,29 +132,27 @@ pub fn load(at: &Where) -> Result<Loaded, Vec<Error>> {
     Ok(Loaded { project, warnings, variables, root })
 }
 
-fn read_file(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::of(Kind::NotFound, format!("no such file: {}", path.display())),
-        std::io::ErrorKind::InvalidData => Error::new(format!("{}: it is not UTF-8", path.display())),
-        _ => crate::error::IntoError::into_error(error).context(format!("cannot read {}", path.display())),
-    })
+/// The files that were named, by a person or by a variable, else those that are found.
+fn files(at: &Where, here: &Path, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>> {
+    let absolute = |file: &PathBuf| match file.as_os_str() == STDIN {
+        true => Ok(file.clone()),
+        false => Ok(paths::absolute(file)?.components().collect()),
+    };
+    if !at.files.is_empty() {
+        return at.files.iter().map(absolute).collect();
+    }
+    let dir = at.dir.as_deref().unwrap_or(here);
+    // `.env` may name them, too.
+    let variables = with_files(environment(), dir, &at.env_files)?;
+    match variables.values.get("COMPOSE_FILE").filter(|files| !files.is_empty()) {
+        Some(files) => files.split(':').map(|file| absolute(&here.join(dir).join(file))).collect(),
+        None => find(dir, warnings).iter().map(absolute).collect(),
+    }
 }
 
-/// Our own environment, and behind it the files'.
-fn environment(dir: &Path, files: &[PathBuf]) -> Result<Variables> {
-    let mut variables = Variables { values: paths::environment_variables().collect() };
-    let usual = dir.join(".env");
-    let files = match files {
-        [] if usual.is_file() => vec![usual],
-        files => files.to_vec(),
-    };
-    for path in &files {
-        let text = read_file(path).with_context(|| "cannot have variables")?;
-        for (key, value) in dotenv(&text, path, &variables)? {
-            variables.values.entry(key).or_insert(value);
-        }
-    }
-    Ok(variables)
+/// Our own environment.
+fn environment() -> Variables {
+    Variables { values: paths::environment_variables().collect() }
 }
 
 /// `-p`, else COMPOSE_PROJECT_NAME, else the file's, else the directory's.

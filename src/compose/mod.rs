@@ -6,6 +6,9 @@
 //! interpolate  variables, and the files that give them values
 //! merge        several files as one
 //! read         values out of a tree, what is wrong and what is passed over
+//! sources      the files of a project, with what they include
+//! extends      a service over the one that it extends
+//! relocate     paths of another directory's file
 //! file         a whole file; service, keys, own, attached: its services
 //! model        what it says, in our words
 //! order        who waits for whom
@@ -15,6 +18,8 @@
 //! ```
 
 mod attached;
+mod clash;
+mod extends;
 mod file;
 mod interpolate;
 mod keys;
@@ -26,13 +31,17 @@ mod order;
 mod own;
 mod project;
 mod read;
+mod relocate;
 mod render;
 mod service;
+mod sources;
 
+pub use clash::ports as clashing_ports;
 pub use interpolate::{Variables, dotenv, expand};
 pub use load::{Loaded, Where, find, load};
 pub use model::{
-    Condition, Dependency, EnvFile, File, Link, Network, Own, Secret, SecretUse, Service, Share, ShareSource, Volume,
+    Condition, Dependency, EnvFile, File, Link, Network, Own, Pull, Secret, SecretUse, Service, Share, ShareSource,
+    Volume,
 };
 pub use node::{Key, Node, Place, Value};
 pub use order::levels;
@@ -54,6 +63,7 @@ pub fn parse(
     let mut notes = Notes::default();
     let mut root = node::parse(text, path).map_err(|error| vec![error])?;
     interpolate::interpolate(&mut root, with, &mut notes.warnings)?;
+    merge::without_resets(&mut root);
     let file = file::read(&root, &mut notes);
     if notes.flaws.is_empty() { Ok((file, notes.warnings)) } else { Err(notes.flaws) }
 }

@@ -41,6 +41,8 @@ pub struct Service {
     pub place: Place,
     /// What it runs, a reference or a path as written.
     pub image: String,
+    /// When that is fetched, if the file says so.
+    pub pull: Option<Pull>,
     /// Those that have it run; always if there are none.
     pub profiles: Vec<String>,
     /// Its machine's name, if that is not made of the project's.
@@ -96,6 +98,7 @@ pub struct Service {
 #[allow(missing_docs, reason = "each is the option of `kraft run` of its name")]
 pub struct Own {
     pub kernel_args: Vec<String>,
+    pub elfloader: Option<String>,
     pub rootfs: Option<PathBuf>,
     pub rootfs_compress: Compression,
     pub platform: Option<Platform>,
@@ -109,6 +112,34 @@ pub struct Own {
     pub memory_max: Option<Cap<Bytes>>,
     pub ready: Option<Ready>,
     pub ready_timeout: Option<Duration>,
+}
+
+/// When an image is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// Each time.
+    Always,
+    /// When it is not there.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+impl FromStr for Pull {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "always" => Ok(Self::Always),
+            "missing" | "if_not_present" => Ok(Self::Missing),
+            "never" => Ok(Self::Never),
+            "build" => Err(Error::new("not supported: kraft compose builds nothing")),
+            other => {
+                let known = "always, missing, if_not_present, never";
+                Err(Error::new(format!("unknown policy '{}': known are {known}", other.escape_debug())))
+            }
+        }
+    }
 }
 
 /// A file of variables.

@@ -17,7 +17,9 @@ const DEEPEST: usize = 64;
 /// The most nodes of a file, those behind aliases counted each time.
 const MOST: usize = 100_000;
 /// The longest file.
-const LONGEST: usize = 4 << 20;
+pub(super) const LONGEST: usize = 4 << 20;
+/// The most bytes of text in it, those behind aliases counted each time.
+const MOST_TEXT: usize = 16 << 20;
 
 /// A line of a file; lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,20 @@ pub struct Node {
     pub place: Place,
     /// What it is.
     pub value: Value,
+    /// What becomes of what an earlier file says here.
+    pub over: Over,
+}
+
+/// What becomes of what an earlier file, or a service that is extended, says in the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Over {
+    /// It is merged with this.
+    #[default]
+    Merged,
+    /// `!override`: this alone counts.
+    Replaced,
+    /// `!reset`: it is gone, and so is this.
+    Reset,
 }
 
 /// What stands in a file.
@@ -73,12 +89,70 @@ pub struct Key {
     pub place: Place,
     /// The key.
     pub text: String,
+    /// It came through `<<`, and whoever says it himself goes before that.
+    pub merged: bool,
 }
 
 impl Node {
+    /// What stands here, to be merged with what is said earlier.
+    pub fn new(place: Place, value: Value) -> Self {
+        Self { place, value, over: Over::Merged }
+    }
+
     /// Nothing is said: `key:` without a value.
     pub fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+        matches!(&self.value, Value::Scalar { text, plain: true }
+            if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// Whether two say the same, wherever they stand.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Scalar { text, .. }, Value::Scalar { text: other_text, .. }) => {
+                text == other_text && self.is_null() == other.is_null()
+            }
+            (Value::List(ours), Value::List(theirs)) => {
+                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(one, two)| one.says_the_same(two))
+            }
+            (Value::Map(ours), Value::Map(theirs)) => {
+                let is_there =
+                    |(key, node): &(Key, Self)| other.get(&key.text).is_some_and(|it| node.says_the_same(it));
+                ours.len() == theirs.len() && ours.iter().all(is_there)
+            }
+            (Value::Scalar { .. } | Value::List(_) | Value::Map(_), _) => false,
+        }
+    }
+
+    /// The entries of a mapping, to be changed.
+    pub(super) fn entries_mut(&mut self) -> Option<&mut Vec<(Key, Self)>> {
+        match &mut self.value {
+            Value::Map(entries) => Some(entries),
+            Value::Scalar { .. } | Value::List(_) => None,
+        }
+    }
+
+    /// The entry of a mapping, to be changed.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        self.entries_mut()?.iter_mut().find(|(known, _)| known.text == key).map(|(_, node)| node)
+    }
+
+    /// Takes the entry out of a mapping.
+    pub(super) fn take(&mut self, key: &str) -> Option<Self> {
+        let entries = self.entries_mut()?;
+        let at = entries.iter().position(|(known, _)| known.text == key)?;
+        Some(entries.remove(at).1)
+    }
+
+    /// How much of it there is.
+    pub(super) fn size(&self) -> Size {
+        match &self.value {
+            Value::Scalar { text, .. } => Size { values: 1, bytes: text.len() },
+            Value::List(list) => list.iter().map(Self::size).fold(Size { values: 1, bytes: 0 }, Size::plus),
+            Value::Map(entries) => {
+                let one = |(key, node): &(Key, Self)| node.size().plus(Size { values: 0, bytes: key.text.len() });
+                entries.iter().map(one).fold(Size { values: 1, bytes: 0 }, Size::plus)
+            }
+        }
     }
 
     /// The entry of a mapping.
@@ -105,6 +179,34 @@ impl Node {
     }
 }
 
+/// How much there is in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Size {
+    values: usize,
+    bytes: usize,
+}
+
+impl Size {
+    pub(super) fn plus(self, other: Self) -> Self {
+        let values = self.values.saturating_add(other.values);
+        Self { values, bytes: self.bytes.saturating_add(other.bytes) }
+    }
+
+    /// That it is not a bomb.
+    ///
+    /// # Errors
+    /// How much too much there is.
+    pub(super) fn check(self) -> Result<()> {
+        if self.values > MOST {
+            return Err(Error::new(format!("it has more than {MOST} values, aliases followed")));
+        }
+        if self.bytes > MOST_TEXT {
+            return Err(Error::new(format!("it has more than {} MiB of text, aliases followed", MOST_TEXT >> 20)));
+        }
+        Ok(())
+    }
+}
+
 /// Reads a file's text. `path` is for places. A text in which nothing stands is an empty mapping.
 ///
 /// # Errors
@@ -115,7 +217,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Node> {
         let error = Error::new(format!("it has more than {} MiB", LONGEST >> 20));
         return Err(Place { path, line: 1 }.error(error));
     }
-    let mut builder = Builder { path, open: Vec::new(), anchors: HashMap::new(), count: 0, root: None };
+    let mut builder = Builder { path, open: Vec::new(), anchors: HashMap::new(), size: Size::default(), root: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let why = Error::new(error.info().to_owned());
@@ -125,7 +227,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Node> {
         builder.take(event, line)?;
     }
     let start = builder.place(1);
-    Ok(builder.root.unwrap_or(Node { place: start, value: Value::Map(Vec::new()) }))
+    Ok(builder.root.unwrap_or(Node::new(start, Value::Map(Vec::new()))))
 }
 
 /// A list or a mapping that is not closed yet.
@@ -138,8 +240,8 @@ struct Open {
 struct Builder {
     path: Arc<Path>,
     open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
-    count: usize,
+    anchors: HashMap<usize, Node>,
+    size: Size,
     root: Option<Node>,
 }
 
@@ -157,54 +259,59 @@ impl Builder {
             }
             Event::DocumentStart(_) => Ok(()),
             Event::Scalar(text, style, anchor, tag) => {
-                check_tag(tag.as_deref(), &place)?;
+                let over = over(tag.as_deref(), &place)?;
                 let plain = style == ScalarStyle::Plain && !is_text(tag.as_deref());
-                let node = Node { place, value: Value::Scalar { text: text.into_owned(), plain } };
-                self.closed(node, anchor, 1)
+                let node = Node { place, value: Value::Scalar { text: text.into_owned(), plain }, over };
+                self.counted(&node, node.size())?;
+                self.closed(node, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                check_tag(tag.as_deref(), &place)?;
-                self.opened(place, Value::List(Vec::new()), anchor)
+                let over = over(tag.as_deref(), &place)?;
+                self.opened(Node { place, value: Value::List(Vec::new()), over }, anchor)
             }
             Event::MappingStart(anchor, tag) => {
-                check_tag(tag.as_deref(), &place)?;
-                self.opened(place, Value::Map(Vec::new()), anchor)
+                let over = over(tag.as_deref(), &place)?;
+                self.opened(Node { place, value: Value::Map(Vec::new()), over }, anchor)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(open) => {
                     let (node, anchor) = (open.node, open.anchor);
-                    self.closed(node, anchor, 1)
+                    self.closed(node, anchor)
                 }
                 None => Err(place.error(Error::new("something ends that never began"))),
             },
             Event::Alias(anchor) => {
-                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
+                let Some(node) = self.anchors.get(&anchor) else {
                     return Err(place.error(Error::new("an alias of something that is not complete yet")));
                 };
-                if self.open.len() + depth(&node) > DEEPEST {
+                if self.open.len() + depth(node) > DEEPEST {
                     return Err(too_deep(&place));
                 }
-                self.closed(node, 0, size)
+                let node = node.clone();
+                self.counted(&node, node.size())?;
+                self.closed(node, 0)
             }
         }
     }
 
-    fn opened(&mut self, place: Place, value: Value, anchor: usize) -> Result<()> {
+    fn opened(&mut self, node: Node, anchor: usize) -> Result<()> {
         if self.open.len() >= DEEPEST {
-            return Err(too_deep(&place));
+            return Err(too_deep(&node.place));
         }
-        self.open.push(Open { node: Node { place, value }, key: None, anchor });
+        self.counted(&node, node.size())?;
+        self.open.push(Open { node, key: None, anchor });
         Ok(())
     }
 
+    fn counted(&mut self, node: &Node, size: Size) -> Result<()> {
+        self.size = self.size.plus(size);
+        self.size.check().map_err(|error| node.place.error(error))
+    }
+
     /// A node is complete: it belongs to what is open around it.
-    fn closed(&mut self, node: Node, anchor: usize, size: usize) -> Result<()> {
-        self.count += size;
-        if self.count > MOST {
-            return Err(node.place.error(Error::new(format!("it has more than {MOST} values, aliases followed"))));
-        }
+    fn closed(&mut self, node: Node, anchor: usize) -> Result<()> {
         if anchor != 0 {
-            self.anchors.insert(anchor, (node.clone(), weight(&node)));
+            self.anchors.insert(anchor, node.clone());
         }
         let Some(around) = self.open.last_mut() else {
             self.root = Some(node);
@@ -218,12 +325,12 @@ impl Builder {
                     let Value::Scalar { text, .. } = node.value else {
                         return Err(node.place.error(Error::new("a key that is no text")));
                     };
-                    around.key = Some(Key { place: node.place, text });
+                    around.key = Some(Key { place: node.place, text, merged: false });
                 }
                 Some(key) if key.text == "<<" => merge_in(entries, node)?,
                 Some(key) => match entries.iter_mut().find(|(known, _)| known.text == key.text) {
                     // What `<<` brought is replaced by what stands here itself.
-                    Some(known) if known.0.place.line == 0 => *known = (key, node),
+                    Some(known) if known.0.merged => *known = (key, node),
                     Some(_) => {
                         let why = format!("the key '{}' is here for the second time", key.text.escape_debug());
                         return Err(key.place.error(Error::new(why)));
@@ -241,14 +348,17 @@ fn is_text(tag: Option<&Tag>) -> bool {
     tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str")
 }
 
-/// Tags that would change what a value means (`!reset`, `!override`) are not passed over.
-fn check_tag(tag: Option<&Tag>, place: &Place) -> Result<()> {
-    match tag {
-        Some(tag) if !tag.is_yaml_core_schema() => {
-            let name = format!("{}{}", tag.handle, tag.suffix);
-            Err(place.error(Error::new(format!("the tag {} is not supported", name.escape_debug()))))
+/// What a tag says of how this is merged. One that would change what a value means otherwise is not passed over.
+fn over(tag: Option<&Tag>, place: &Place) -> Result<Over> {
+    let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) else { return Ok(Over::Merged) };
+    match (tag.handle.as_str(), tag.suffix.as_str()) {
+        ("!", "reset") => Ok(Over::Reset),
+        ("!", "override") => Ok(Over::Replaced),
+        (handle, suffix) => {
+            let name = format!("{handle}{suffix}");
+            let why = format!("the tag {} is not supported: known are !reset, !override", name.escape_debug());
+            Err(place.error(Error::new(why)))
         }
-        _ => Ok(()),
     }
 }
 
@@ -264,24 +374,14 @@ fn depth(node: &Node) -> usize {
     }
 }
 
-fn weight(node: &Node) -> usize {
-    1 + match &node.value {
-        Value::Scalar { .. } => 0,
-        Value::List(list) => list.iter().map(weight).sum::<usize>(),
-        Value::Map(entries) => entries.iter().map(|(_, node)| weight(node)).sum(),
-    }
-}
-
-/// `<<`: the entries of a mapping, or of several, where there are none of that name. Their keys have line 0 until the
-/// mapping says them itself; messages are about the values, whose places stay.
+/// `<<`: the entries of a mapping, or of several, where there are none of that name.
 fn merge_in(entries: &mut Vec<(Key, Node)>, node: Node) -> Result<()> {
     let place = node.place.clone();
     match node.value {
         Value::Map(theirs) => {
             for (key, value) in theirs {
                 if !entries.iter().any(|(known, _)| known.text == key.text) {
-                    let key = Key { place: Place { line: 0, ..key.place }, text: key.text };
-                    entries.push((key, value));
+                    entries.push((Key { merged: true, ..key }, value));
                 }
             }
             Ok(())
@@ -325,6 +425,9 @@ mod tests {
         let node = read("x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\nz: *x\nw:\n  b: 4\n  <<: [*x]\n").unwrap();
         assert_eq!((text_at(&node, &["y", "a"]), text_at(&node, &["y", "b"])), ("1", "3"));
         assert_eq!((text_at(&node, &["z", "b"]), text_at(&node, &["w", "b"])), ("2", "4"));
+        // A key that came through `<<` stands where it is written.
+        assert_eq!(node.get("y").unwrap().entries()[0].0.place.line, 1);
+        assert!(read("a: &x {k: 1}\nb:\n  <<: *x\n  k: 2\n  k: 3\n").is_err());
     }
 
     #[test]
@@ -336,6 +439,7 @@ mod tests {
             ("a:\n  <<: 1\n", "c.yaml:2: << merges mappings"),
             ("[1]: 2\n", "a key that is no text"),
             ("a: *b\n", "c.yaml:1: "),
+            ("a: !x 1\n", "c.yaml:1: the tag !x is not supported: known are !reset, !override"),
         ] {
             let error = read(text).expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
@@ -351,5 +455,8 @@ mod tests {
             text.push_str(&format!("a{n}: &a{n} [{all}]\n"));
         }
         assert!(read(&text).unwrap_err().to_string().contains("more than 100000 values"));
+        // One long text is as good.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 50_000].join(", "));
+        assert!(read(&text).unwrap_err().to_string().contains("more than 16 MiB of text"));
     }
 }

@@ -7,6 +7,7 @@ use crate::machine::{Compression, parse_duration};
 
 const KNOWN: &[&str] = &[
     "kernel-args",
+    "elfloader",
     "rootfs",
     "rootfs-compress",
     "platform",
@@ -38,6 +39,7 @@ pub(super) fn read(service: &At<'_>, notes: &mut Notes) -> Own {
     }
     Own {
         kernel_args: at.get("kernel-args").map(|at| at.texts(notes)).unwrap_or_default(),
+        elfloader: at.get("elfloader").and_then(|at| at.text(notes).map(Into::into)),
         rootfs: at.get("rootfs").and_then(|at| at.text(notes).map(Into::into)),
         rootfs_compress: parsed!("rootfs-compress").unwrap_or(Compression::None),
         platform: parsed!("platform"),

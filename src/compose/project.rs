@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::model::{File, Service};
+use super::model::{File, Service, Share, ShareSource};
 use super::order;
 use crate::error::{Error, Result};
 use crate::machine::MachineName;
@@ -61,9 +61,12 @@ impl Project {
     /// # Errors
     /// When there is no such service, or a service waits for one that is left out.
     pub fn select(&mut self, profiles: &[String], wanted: &[String]) -> Result<(), Vec<Error>> {
+        // Whoever names a service means its profiles, too.
+        let named = self.file.services.iter().filter(|service| wanted.contains(&service.name));
+        let profiles: Vec<String> =
+            profiles.iter().chain(named.flat_map(|service| &service.profiles)).cloned().collect();
         let has = |service: &Service| {
             service.profiles.is_empty()
-                || wanted.contains(&service.name)
                 || profiles.iter().any(|profile| profile == "*" || service.profiles.contains(profile))
         };
         let mut flaws = Vec::new();
@@ -172,6 +175,19 @@ impl Project {
             Some(volume) if volume.name.is_some() => volume.name.clone().unwrap_or_default(),
             _ => format!("{}_{key}", self.name),
         }
+    }
+
+    /// The volumes that services see, in the order of their names.
+    pub fn volumes(&self) -> Vec<String> {
+        let shares = self.file.services.iter().flat_map(|service| &service.volumes);
+        let key = |share: &Share| match &share.source {
+            ShareSource::Volume(key, _) => Some(key.clone()),
+            ShareSource::Path(..) => None,
+        };
+        let mut keys: Vec<String> = shares.filter_map(key).collect();
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     /// The networks that services are on, in the order of their names.

@@ -54,6 +54,11 @@ impl<'a> At<'a> {
         notes.flaw(&self.node.place, &self.key, error);
     }
 
+    /// What is wrong here, with the place and the key.
+    pub(super) fn error(&self, error: Error) -> Error {
+        self.node.place.error(error.context(self.key.clone()))
+    }
+
     fn expected(&self, notes: &mut Notes, what: &str) {
         self.flaw(notes, Error::new(format!("expected {what}, found {}", self.node.kind())));
     }
@@ -179,11 +184,10 @@ impl<'a> At<'a> {
     pub(super) fn check_keys(&self, notes: &mut Notes, known: &[&str], unread: &[(&str, Unread)]) {
         for (key, at) in self.entries(notes) {
             let name = key.text.as_str();
-            if known.contains(&name) || name.starts_with("x-") || name == "<<" {
+            if known.contains(&name) || name.starts_with("x-") {
                 continue;
             }
-            // A key that came through `<<` has no place of its own.
-            let place = if key.place.line == 0 { &at.node.place } else { &key.place };
+            let place = &key.place;
             match unread.iter().find(|(other, _)| *other == name) {
                 Some((_, Unread::Silent)) => {}
                 Some((_, Unread::Ignored(why))) => notes.warn(place, &at.key, &format!("ignored: {why}")),

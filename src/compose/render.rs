@@ -32,7 +32,8 @@ fn yaml(node: &Node) -> Yaml {
     match &node.value {
         _ if node.is_null() => Yaml::Null,
         Value::Scalar { text, plain: true } => plain(text),
-        Value::Scalar { text, plain: false } => text.as_str().into(),
+        // Read again it is to say the same.
+        Value::Scalar { text, plain: false } => text.replace('$', "$$").into(),
         Value::List(list) => Yaml::Sequence(list.iter().map(yaml).collect()),
         Value::Map(entries) => {
             Yaml::Mapping(entries.iter().map(|(key, node)| (key.text.as_str().into(), yaml(node))).collect())
@@ -47,7 +48,7 @@ fn plain(text: &str) -> Yaml {
         "false" => false.into(),
         _ => match text.parse::<i64>() {
             Ok(number) if number.to_string() == text => number.into(),
-            _ => text.into(),
+            _ => text.replace('$', "$$").into(),
         },
     }
 }

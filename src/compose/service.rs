@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet};
 use crate::machine::{Bytes, Health, HealthAction, Limit, Limits, RestartPolicy, parse_duration};
 
+/// The most machines that a service has.
+const MOST: u32 = 1000;
+
 /// Reads a service.
 pub(super) fn read(name: &str, at: &At<'_>, notes: &mut Notes) -> Option<Service> {
     if !at.is_map() {
@@ -23,11 +26,13 @@ pub(super) fn read(name: &str, at: &At<'_>, notes: &mut Notes) -> Option<Service
     let image = match at.get("image") {
         Some(image) => image.text(notes)?.to_owned(),
         None if at.get("build").is_some() => return None,
-        None => {
-            at.flaw(notes, Error::new("it has no image").with_hint("`image` is the kernel to run"));
-            return None;
-        }
+        None => String::new(),
     };
+    if image.is_empty() {
+        let at = at.get("image").unwrap_or_else(|| at.clone());
+        at.flaw(notes, Error::new("it has no image").with_hint("`image` is what `kraft run` takes"));
+        return None;
+    }
     let text = |key: &str, notes: &mut Notes| at.get(key).and_then(|at| at.text(notes).map(str::to_owned));
     let host = |key: &str, notes: &mut Notes| {
         at.get(key).and_then(|at| at.read(notes, crate::machine::NetworkRequest::host_name))
@@ -37,6 +42,7 @@ pub(super) fn read(name: &str, at: &At<'_>, notes: &mut Notes) -> Option<Service
         name: name.to_owned(),
         place: at.node.place.clone(),
         image,
+        pull: at.get("pull_policy").and_then(|at| at.parsed(notes)),
         profiles: at.get("profiles").map(|at| at.texts(notes)).unwrap_or_default(),
         container_name: at.get("container_name").and_then(|at| at.parsed(notes)),
         scale: at.get("scale").and_then(|at| at.number(notes)).unwrap_or(1),
@@ -68,7 +74,11 @@ pub(super) fn read(name: &str, at: &At<'_>, notes: &mut Notes) -> Option<Service
     service.health = health(at, &service.own, notes);
     resources(&mut service, at, notes);
     deploy(&mut service, at, notes);
-    if service.scale != 1 && service.container_name.is_some() {
+    if service.scale > MOST {
+        at.flaw(notes, Error::new(format!("a service has at most {MOST} machines, not {}", service.scale)));
+        return None;
+    }
+    if service.scale > 1 && service.container_name.is_some() {
         at.flaw(notes, Error::new("with a container_name there can be one machine only"));
     }
     Some(service)
@@ -116,6 +126,8 @@ fn env_files(at: &At<'_>, notes: &mut Notes) -> Vec<EnvFile> {
 fn restart(text: &str) -> Result<RestartPolicy, Error> {
     match text {
         "unless-stopped" => Ok(RestartPolicy::Always),
+        // What a variable without a value comes to.
+        "" => Ok(RestartPolicy::No),
         // YAML 1.1 reads an unquoted `no` as a truth value, and so may whoever wrote the file.
         "false" => Ok(RestartPolicy::No),
         text => text.parse(),

@@ -139,11 +139,61 @@ fn what_is_wrong_is_named_with_its_line_and_key() {
         ),
         ("services: {web: {image: k}}\nx-kraft: on", "c.yaml:2: x-kraft: unknown word 'on'"),
         ("services:\n  web:\n    image: k\n    scale: 2\n    container_name: x", "there can be one machine only"),
-        ("services: {web: {image: k}}\ninclude: [x]", "c.yaml:2: include: not supported"),
+        ("services:\n  web:\n    image: ${NONE:-}", "c.yaml:3: services.web.image: it has no image"),
+        (
+            "services:\n  web:\n    image: k\n    pull_policy: build",
+            "c.yaml:4: services.web.pull_policy: not supported",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    pull_policy: daily",
+            "c.yaml:4: services.web.pull_policy: unknown policy",
+        ),
+        (
+            "services:\n  web:\n    image: k\n    scale: 4000000000",
+            "c.yaml:3: services.web: a service has at most 1000 machines",
+        ),
+        ("services: {web: {image: k}}\nvolumes:\n  a b:", "c.yaml:3: volumes: 'a b' is no name"),
+        ("x-c: &x {a b: {image: k}}\nservices:\n  <<: *x", "c.yaml:1: services: 'a b' is no name of a service"),
     ] {
         let flaws = read(text).expect_err(text);
         assert!(flaws.len() == 1 && flaws[0].to_string().contains(why), "{text}\n{why}\n{flaws:?}");
     }
+}
+
+/// A variable without a value is an empty text, and not nothing, which would be passed on from outside.
+#[test]
+fn an_empty_variable_is_an_empty_text() {
+    let web = service("environment:\n  A: \"${NONE:-}\"\n  B: ${NONE:-}\n  C:\ncommand: ${NONE:-}\nrestart: ${NONE:-}");
+    let value = |key: &str| web.environment[key].as_deref();
+    assert_eq!((value("A"), value("B"), value("C")), (Some(""), Some(""), None));
+    assert_eq!((web.command, web.restart), (Some(Vec::new()), RestartPolicy::No));
+    assert_eq!(service("pull_policy: if_not_present").pull, Some(Pull::Missing));
+}
+
+#[test]
+fn what_can_be_done_without_may_be_missing() {
+    let text =
+        "services:\n  web:\n    image: k\n    depends_on: {gone: {condition: service_started, required: false}}\n";
+    let (_, warnings) = read(text).unwrap();
+    assert_eq!(warnings, ["c.yaml:4: services.web.depends_on: there is no service 'gone' in the file"]);
+}
+
+#[test]
+fn ports_are_published_once() {
+    let flaws = |text: &str| {
+        let (file, _) = read(text).unwrap();
+        let flaws = clashing_ports(&file.services.iter().collect::<Vec<_>>());
+        flaws.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let two = "services:\n  a: {image: k, ports: ['80:80', '81:81']}\n  b: {image: k, ports: ['127.0.0.1:81:1'],";
+    assert_eq!(
+        flaws(&format!("{two} scale: 1}}")),
+        ["c.yaml:3: services.b.ports: 127.0.0.1:81:1/tcp and 81:81/tcp of a exclude each other"]
+    );
+    assert_eq!(
+        flaws(&format!("{two} scale: 2, depends_on: {{a: {{condition: service_completed_successfully}}}}}}")),
+        ["c.yaml:3: services.b.ports: 2 machines cannot all publish 127.0.0.1:81:1/tcp"]
+    );
 }
 
 #[test]
@@ -160,7 +210,7 @@ fn what_is_harmless_is_told() {
 
 #[test]
 fn profiles_choose() {
-    let text = "services:\n  web: {image: k}\n  debug: {image: k, profiles: [dev]}\n  probe: {image: k, profiles: [dev], depends_on: [debug]}\n";
+    let text = "services:\n  web: {image: k}\n  debug: {image: k, profiles: [dev]}\n  probe: {image: k, profiles: [dev], depends_on: [debug]}\n  late: {image: k, profiles: [ops], depends_on: [debug]}\n";
     let (file, _) = read(text).unwrap();
     let project = Project { name: "p".into(), dir: "/".into(), files: Vec::new(), file, others: Vec::new() };
     let names = |profiles: &[&str], wanted: &[&str]| {
@@ -172,12 +222,10 @@ fn profiles_choose() {
     };
     assert_eq!(names(&[], &[]).unwrap(), ["web"]);
     assert_eq!(names(&["dev"], &[]).unwrap(), ["web", "debug", "probe"]);
-    assert_eq!(names(&[], &["debug"]).unwrap(), ["web", "debug"]);
-    let flaw = names(&[], &["probe"]).unwrap_err();
-    assert!(
-        flaw[0].to_string().contains("c.yaml:4: services.probe.depends_on: debug has the profiles dev"),
-        "{flaw:?}"
-    );
+    // Whoever names a service means its profile.
+    assert_eq!(names(&[], &["probe"]).unwrap(), ["web", "debug", "probe"]);
+    let flaw = names(&[], &["late"]).unwrap_err();
+    assert!(flaw[0].to_string().contains("c.yaml:5: services.late.depends_on: debug has the profiles dev"), "{flaw:?}");
     assert!(names(&[], &["none"]).unwrap_err()[0].to_string().contains("no service 'none'"));
 }
 
