@@ -15,6 +15,7 @@
 //! RUNTIME/NAME/status.json             how the guest is doing               written by the runner, its sweep
 //! RUNTIME/NAME/stop.json               how it is to be stopped              written by whoever stops it
 //! RUNTIME/NAME/control.sock            the VMM's control socket
+//! RUNTIME/.compose:NAME.lock           held by who makes or removes the machines of a project
 //! ```
 //!
 //! The lock is beside the record and not in the runtime directory, since a user's is removed when the last session ends,
@@ -47,7 +48,7 @@ pub use blobs::{Begun, Blobs, BlobsAlone, Named, NewBlob, Removed, Target};
 pub use ceded::Owner;
 pub use claim::Claim;
 pub use file::replace as replace_file;
-pub use lock::Lock;
+pub use lock::{Lock, PassingLock};
 pub use redefine::Origin;
 pub use rootfs::{NewRootfs, RootfsCache};
 pub use runtime::{RunnerLock, StopRequest};
