@@ -19,8 +19,8 @@ use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Machined, Manager, Mount, MountRequest, NetworkRequest, Platform, Port, Pull, Ready, Record,
-    RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec,
+    MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Pull, Ready,
+    Record, RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec, VolumeName,
 };
 use crate::network::{self, Networks};
 use crate::paths::{self, Scope};
@@ -175,6 +175,17 @@ impl Wanted {
         Ok(Settled { spec, missing, sandbox, rootfs: source, images: None, packed: None })
     }
 
+    /// Takes apart what is to be settled later, by [`Settled::attach`].
+    pub(crate) fn apart(mut self) -> (Self, Attached) {
+        let attached = Attached {
+            networks: std::mem::take(&mut self.networks),
+            volumes: std::mem::take(&mut self.volumes),
+            ready: std::mem::replace(&mut self.ready, Ready::Guest),
+            health: self.health.take(),
+        };
+        (self, attached)
+    }
+
     /// What is known of the machine without looking at the host, checked as far as that goes: volumes and networks are by
     /// their names, and of the kernel only the path is true.
     pub(crate) fn sketch(self) -> Result<Spec> {
@@ -242,6 +253,23 @@ impl Wanted {
     }
 }
 
+/// What a machine is attached to, and the probes that go that way.
+#[derive(Debug, Clone)]
+pub(crate) struct Attached {
+    networks: Vec<NetworkRequest>,
+    volumes: Vec<MountRequest>,
+    ready: Ready,
+    health: Option<Health>,
+}
+
+impl Attached {
+    /// Whether some of it is missing.
+    pub(crate) fn is_missing(&self, network: impl Fn(&str) -> bool, volume: impl Fn(&VolumeName) -> bool) -> bool {
+        let is_missing = |mount: &MountRequest| matches!(&mount.source, MountSource::Volume(name, _) if volume(name));
+        self.networks.iter().any(|request| network(&request.name)) || self.volumes.iter().any(is_missing)
+    }
+}
+
 /// A machine that can be. Its addresses and what its root file system becomes are not known yet.
 #[derive(Debug)]
 pub(crate) struct Settled {
@@ -284,6 +312,15 @@ impl Settled {
         }
         self.packed = Some(held);
         Ok(())
+    }
+
+    /// Gives it networks and volumes that were not there yet when it was settled without them, and what is known of it
+    /// only through those.
+    pub(crate) fn attach(&mut self, app: &App, to: Attached) -> Result<()> {
+        self.spec.networks = attachments(app, to.networks)?;
+        self.spec.volumes.extend(super::held::mounts(app, to.volumes)?);
+        (self.spec.ready, self.spec.health) = (to.ready, to.health);
+        check(&self.spec)
     }
 
     /// A strict machine has a user and a view of its own. Where its volumes cannot be given to him it has root's, as a

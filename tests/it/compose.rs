@@ -11,6 +11,8 @@ use crate::keeper::{Keeper, under_both};
 use crate::lab::{DEADLINE, Lab, Said, code_of, guest, kill, kraft};
 use crate::wire::{free_ports, get, loopback};
 
+mod turns;
+
 under_both! {
     a_project_comes_and_goes,
     only_what_the_file_changed_is_changed,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cli::app::App;
 use crate::compose::{Condition, Dependency, Project, Service, levels};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::machine::{MachineName, Record};
 
 /// The project's name.
@@ -78,6 +78,17 @@ pub(super) fn members(app: &App, project: &str) -> Result<Vec<Member>> {
     let of_project = |record: &Record| record.spec.labels.get(PROJECT).is_some_and(|of| of == project);
     let records = app.store.names()?.into_iter().filter_map(|name| app.store.read(&name).ok());
     Ok(records.filter(of_project).filter_map(Member::of).collect())
+}
+
+/// Machines that may be a project's by their names, and whose records cannot be read, each as an error.
+pub(super) fn unreadable(app: &App, project: &str) -> Result<Vec<Error>> {
+    let prefix = format!("{project}-");
+    let named = app.store.names()?.into_iter().filter(|name| name.as_str().starts_with(&prefix));
+    let broken = named.filter_map(|name| app.store.read(&name).err().map(|error| (name, error)));
+    let tell = |(name, error): (MachineName, Error)| {
+        error.with_hint(format!("`kraft rm {name}` removes it, if it is project {project}'s"))
+    };
+    Ok(broken.filter(|(_, error)| error.kind() != Kind::NoSuchMachine).map(tell).collect())
 }
 
 /// The projects that there are machines of.

@@ -4,23 +4,33 @@
 //! labels      how a machine, a network, a volume is known to be of a project
 //! wanted      a service as what is wanted of a machine
 //! shared      the project's networks and volumes
+//! pulling     when images are fetched
+//! turn        one change of a project at a time
 //! plan        what is to be done to make machines equal to the file
+//! carry       doing that; foresee: only saying it
+//! attend      starting, and showing consoles, with somebody looking on
 //! condition   waiting for what another service has to have come to
 //! staged      doing something to services in their order
 //! ```
 
+mod attend;
+mod carry;
 mod condition;
 mod config;
 mod down;
+mod foresee;
 mod labels;
 mod logs;
 mod ls;
 mod plan;
 mod ps;
+mod pull;
+mod pulling;
 mod shared;
 mod staged;
 mod start;
 mod stop;
+mod turn;
 mod up;
 mod wanted;
 
@@ -82,6 +92,7 @@ enum Verb {
     Logs(logs::LogsArgs),
     #[command(alias = "list")]
     Ls(ls::LsArgs),
+    Pull(pull::PullArgs),
     Config(config::ConfigArgs),
 }
 
@@ -94,6 +105,7 @@ pub(crate) fn compose(app: &App, args: &ComposeArgs) -> Outcome {
         Verb::Ps(verb) => ps::ps(app, args, verb),
         Verb::Logs(verb) => logs::logs(app, args, verb),
         Verb::Ls(verb) => ls::ls(app, verb),
+        Verb::Pull(verb) => pull::pull(app, args, verb),
         Verb::Config(verb) => config::config(args, verb),
     }
 }
@@ -142,15 +154,24 @@ impl ComposeArgs {
     /// What is known of the project by its machines: its name, and the services that its file has, whatever their
     /// profile, if it has one. A file that is wrong is no reason not to stop what is there.
     fn known(&self) -> Result<Known, Vec<Error>> {
-        let file = match (compose::load(&self.place()), &self.project_name) {
+        let from_outside = paths::environment_variable("COMPOSE_PROJECT_NAME").and_then(|name| name.into_string().ok());
+        let named = self.project_name.clone().or(from_outside).filter(|name| !name.is_empty());
+        let file = match (compose::load(&self.place()), &named) {
             (Ok(loaded), _) => Some(loaded),
-            (Err(flaws), None) => return Err(flaws),
+            (Err(mut flaws), None) => {
+                let hint = "`-p NAME` goes by the machines that there are, whatever is wrong with the file";
+                match flaws.pop() {
+                    Some(last) if last.hint().is_none() => flaws.push(last.with_hint(hint)),
+                    last => flaws.extend(last),
+                }
+                return Err(flaws);
+            }
             (Err(flaws), Some(_)) => {
                 flaws.iter().filter(|flaw| flaw.kind() != Kind::NotFound).for_each(|flaw| log::warn!("{flaw}"));
                 None
             }
         };
-        let name = match (&self.project_name, &file) {
+        let name = match (&named, &file) {
             (Some(name), _) => name.clone(),
             (None, Some(loaded)) => loaded.project.name.clone(),
             (None, None) => String::new(),

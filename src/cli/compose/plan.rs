@@ -1,12 +1,14 @@
 //! What is to be done to make a project's machines equal to its file. Changes nothing.
 
 use super::labels::{DIRECTORY, FILES, Member, PROJECT};
+use super::pulling::Pulling;
+use super::shared::Missing;
 use super::wanted::{Keeper, Place, wanted};
 use crate::cli::app::App;
 use crate::cli::apply::plan::{Action, is_same};
 use crate::cli::images::Images;
-use crate::cli::wanted::{Settled, Wanted};
-use crate::compose::{Loaded, Service};
+use crate::cli::wanted::{Attached, Settled};
+use crate::compose::{self, Loaded, Service};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{MachineName, Manager, Record};
 use crate::paths::Scope;
@@ -35,7 +37,7 @@ pub(super) enum Units {
 
 /// The machines of services, each with its number.
 pub(super) fn places<'a>(loaded: &Loaded, services: &[&'a Service]) -> Result<Vec<Place<'a>>, Vec<Error>> {
-    let (mut places, mut flaws) = (Vec::<Place<'a>>::new(), Vec::new());
+    let (mut places, mut flaws) = (Vec::<Place<'a>>::new(), compose::clashing_ports(services));
     for service in services {
         match loaded.project.machines(service) {
             Ok(names) => {
@@ -54,29 +56,34 @@ pub(super) fn places<'a>(loaded: &Loaded, services: &[&'a Service]) -> Result<Ve
     if flaws.is_empty() { Ok(places) } else { Err(flaws) }
 }
 
+/// A machine that is settled but for what the project's networks and volumes make of it.
+#[derive(Debug)]
+pub(super) struct Checked {
+    settled: Settled,
+    attached: Attached,
+}
+
 /// What is wanted, all of it checked that can be before the project's networks are there.
 pub(super) fn check(
     app: &App,
     loaded: &Loaded,
     places: &[Place<'_>],
     keeper: Keeper,
-    images: &Images<'_>,
-) -> Result<Vec<Wanted>, Vec<Error>> {
-    let (mut all, mut flaws) = (Vec::new(), Vec::new());
+    images: &Pulling<'_>,
+) -> Result<Vec<Checked>, Vec<Error>> {
+    let (mut all, mut flaws) = (Vec::new(), Vec::<Error>::new());
     for place in places {
-        match check_one(app, loaded, place, keeper, images) {
-            Ok(wanted) => all.push(wanted),
+        match check_one(app, loaded, place, keeper, images.of(place.service)) {
+            Ok(checked) => all.push(checked),
+            // A second machine of the same service has the same flaws.
+            Err(_) if place.number > 1 && !flaws.is_empty() => {}
             Err(error) => flaws.push(error),
-        }
-        // A second machine of the same service has the same flaws.
-        if !flaws.is_empty() && place.service.scale > 1 {
-            break;
         }
     }
     if flaws.is_empty() { Ok(all) } else { Err(flaws) }
 }
 
-fn check_one(app: &App, loaded: &Loaded, place: &Place<'_>, keeper: Keeper, images: &Images<'_>) -> Result<Wanted> {
+fn check_one(app: &App, loaded: &Loaded, place: &Place<'_>, keeper: Keeper, images: &Images<'_>) -> Result<Checked> {
     let service = place.service;
     let at = |error: Error| service.place.error(error.context(format!("services.{}", service.name)));
     let wanted = wanted(loaded, place, keeper, images).map_err(at)?;
@@ -93,30 +100,47 @@ fn check_one(app: &App, loaded: &Loaded, place: &Place<'_>, keeper: Keeper, imag
             "`network_mode: bridge` does without: ports are forwarded by the VMM; `sudo kraft compose` has networks";
         return Err(at(error.with_hint(hint)));
     }
+    there(app, loaded, place, keeper).map_err(at)?;
     wanted.clone().sketch().map_err(at)?;
-    // What probes reach by its networks is looked at once these are there.
-    let alone = Wanted { networks: Vec::new(), health: None, ready: Default::default(), ..wanted.clone() };
-    alone.settle(app).map_err(at)?;
-    match app.store.read(&place.name) {
-        Ok(old) if old.spec.labels.get(PROJECT) != Some(&loaded.project.name) => {
-            let why = format!("machine {} exists already, and is not project {}'s", place.name, loaded.project.name);
-            return Err(at(Error::of(Kind::Conflict, why).with_hint(format!("`kraft rm {}` removes it", place.name))));
-        }
-        Ok(old) if old.manager != keeper.manager => {
-            let why = format!("machine {} is run by another manager ({})", place.name, old.manager);
-            return Err(at(Error::of(Kind::Conflict, why).with_hint("`kraft compose down` first")));
-        }
-        Err(error) if error.kind() != Kind::NoSuchMachine => return Err(at(error)),
-        Ok(_) | Err(_) => {}
-    }
-    Ok(wanted)
+    let (alone, attached) = wanted.apart();
+    Ok(Checked { settled: alone.settle(app).map_err(at)?, attached })
 }
 
-/// Compares what is wanted with the machines that there are. The project's networks are there.
-pub(super) fn steps(app: &App, places: &[Place<'_>], all: Vec<Wanted>) -> Result<Vec<Step>, Vec<Error>> {
+/// The machine as it is, if there is one.
+///
+/// # Errors
+/// When it is somebody else's.
+fn there(app: &App, loaded: &Loaded, place: &Place<'_>, keeper: Keeper) -> Result<Option<Record>> {
+    let name = &place.name;
+    match app.store.read(name) {
+        Ok(old) if old.spec.labels.get(PROJECT) != Some(&loaded.project.name) => {
+            let why = format!("machine {name} exists already, and is not project {}'s", loaded.project.name);
+            Err(Error::of(Kind::Conflict, why).with_hint(format!("`kraft rm {name}` removes it")))
+        }
+        Ok(old) if old.manager != keeper.manager => {
+            let why = format!("machine {name} is run by another manager ({})", old.manager);
+            Err(Error::of(Kind::Conflict, why).with_hint("`kraft compose down` first"))
+        }
+        Ok(old) => Ok(Some(old)),
+        Err(error) if error.kind() == Kind::NoSuchMachine => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares what is wanted with the machines that there are. The project's networks and volumes are there, but for those
+/// that are only to be thought of.
+pub(super) fn steps(
+    app: &App,
+    loaded: &Loaded,
+    places: &[Place<'_>],
+    keeper: Keeper,
+    all: Vec<Checked>,
+    missing: &Missing,
+) -> Result<Vec<Step>, Vec<Error>> {
     let (mut steps, mut flaws) = (Vec::new(), Vec::new());
-    for (place, wanted) in places.iter().zip(all) {
-        match step(app, place, wanted) {
+    for (place, checked) in places.iter().zip(all) {
+        let old = there(app, loaded, place, keeper);
+        match old.and_then(|old| step(app, place, old, checked, missing)) {
             Ok(step) => steps.push(step),
             Err(error) => {
                 let error = error.context(format!("services.{}", place.service.name));
@@ -127,8 +151,15 @@ pub(super) fn steps(app: &App, places: &[Place<'_>], all: Vec<Wanted>) -> Result
     if flaws.is_empty() { Ok(steps) } else { Err(flaws) }
 }
 
-fn step(app: &App, place: &Place<'_>, wanted: Wanted) -> Result<Step> {
-    let mut settled = wanted.settle(app)?;
+fn step(app: &App, place: &Place<'_>, old: Option<Record>, checked: Checked, missing: &Missing) -> Result<Step> {
+    let Checked { mut settled, attached } = checked;
+    let (service, name) = (place.service.name.clone(), place.name.clone());
+    if attached.is_missing(|network| missing.has_network(network), |volume| missing.has_volume(volume)) {
+        // It cannot be what it was.
+        let action = if old.is_some() { Action::Changed } else { Action::Created };
+        return Ok(Step { service, name, action, change: None, units: Units::Made });
+    }
+    settled.attach(app, attached)?;
     platform::vmm(settled.spec.platform).check(&settled.spec, &app.store.paths().runtime).map_err(|error| {
         // The network that a service is on without being asked is compose's doing.
         if place.service.networks.is_none() {
@@ -137,13 +168,9 @@ fn step(app: &App, place: &Place<'_>, wanted: Wanted) -> Result<Step> {
             error
         }
     })?;
-    let (service, name) = (place.service.name.clone(), place.name.clone());
-    let old = match app.store.read(&name) {
-        Err(error) if error.kind() == Kind::NoSuchMachine => {
-            let change = Some((settled, None));
-            return Ok(Step { service, name, action: Action::Created, change, units: Units::Made });
-        }
-        old => old?,
+    let Some(old) = old else {
+        let change = Some((settled, None));
+        return Ok(Step { service, name, action: Action::Created, change, units: Units::Made });
     };
     // Where the file is says nothing of the machine.
     for label in [DIRECTORY, FILES] {
@@ -165,6 +192,13 @@ fn step(app: &App, place: &Place<'_>, wanted: Wanted) -> Result<Step> {
         Manager::Systemd | Manager::Local => Units::Made,
     };
     Ok(Step { service, name, action: Action::Changed, change: Some((settled, Some(old))), units })
+}
+
+/// What others name is made before them.
+pub(super) fn in_order(loaded: &Loaded, mut steps: Vec<Step>) -> Vec<Step> {
+    let levels = loaded.project.levels().concat();
+    steps.sort_by_key(|step| levels.iter().position(|service| *service == step.service));
+    steps
 }
 
 /// The project's machines that its file has no service for, or not so many of.

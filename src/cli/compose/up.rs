@@ -1,26 +1,26 @@
 //! `kraft compose up`: the project's machines made equal to its file, and started in its order.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use jiff::Timestamp;
 
+use super::attend::{Attended, Came};
 use super::labels::{self, Member};
-use super::plan::{self, Step, Units};
-use super::wanted::Keeper;
-use super::{ComposeArgs, Services, logs, shared, staged};
+use super::pulling::Pulling;
+use super::shared::Missing;
+use super::staged::{Done, Starting, is_done};
+use super::wanted::{Keeper, Place};
+use super::{ComposeArgs, Services, carry, foresee, plan, shared, staged, turn};
 use crate::cli::app::App;
-use crate::cli::apply::{self, plan::Action};
-use crate::cli::disable::{self, Removed};
-use crate::cli::enable::{self, Boot};
-use crate::cli::images::Images;
-use crate::cli::wanted::NewMachine;
-use crate::cli::{Outcome, linger, output};
-use crate::compose::{Loaded, Service};
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::cli::enable::Boot;
+use crate::cli::{Outcome, complete, linger, output};
+use crate::compose::{File, Loaded, Project, Service};
+use crate::error::{Error, Result};
 use crate::image::oci::pull::Policy;
-use crate::machine::{MachineName, MachineService, Manager, Reason, Record, RestartPolicy, State, StopMode};
-use crate::systemd;
+use crate::machine::{MachineName, Manager, StopMode, View};
 
 /// Create and start the project's machines, and what they have in common
 ///
@@ -50,6 +50,14 @@ pub(super) struct UpArgs {
     /// Create the machines and start none
     #[arg(long, conflicts_with = "detach")]
     no_start: bool,
+
+    /// When to fetch images, whatever pull_policy says: missing, always or never
+    #[arg(long, value_name = "WHEN", add = complete::words(Policy::ALL))]
+    pull: Option<Policy>,
+
+    /// Say what would be done and do nothing: images that are not there are not fetched
+    #[arg(long, conflicts_with = "pull")]
+    dry_run: bool,
 }
 
 pub(super) fn up(app: &App, args: &ComposeArgs, verb: &UpArgs) -> Outcome {
@@ -61,9 +69,7 @@ pub(super) fn up(app: &App, args: &ComposeArgs, verb: &UpArgs) -> Outcome {
     if services.is_empty() {
         return Err(vec![Error::new(format!("project {} has no service that its profiles choose", project.name))]);
     }
-    let began = Timestamp::now();
-    let there = labels::members(app, &project.name).map_err(one)?;
-    let manager = manager(verb, &there, project.file.enable);
+    let manager = manager(verb, &labels::members(app, &project.name).map_err(one)?, project.file.enable);
     let boot = if verb.enable || project.file.enable { Boot::Start } else { Boot::Leave };
     if boot == Boot::Start && manager == Manager::Local {
         return Err(vec![
@@ -71,14 +77,78 @@ pub(super) fn up(app: &App, args: &ComposeArgs, verb: &UpArgs) -> Outcome {
                 .with_hint("`kraft compose down`, then `kraft compose up --systemd`"),
         ]);
     }
+    let wanted = Wanted { loaded: &loaded, services, keeper: Keeper { manager, scope: app.scope }, boot };
+    let began = Timestamp::now();
+    let Some(changed) = make_equal(app, verb, &wanted)? else { return Ok(ExitCode::SUCCESS) };
+    if verb.no_start {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let start = Start::of(app, &wanted, &changed).map_err(one)?;
+    if let Some(member) = start.all.first() {
+        linger::note(app, manager, &member.name);
+    }
+    if verb.detach {
+        let errors = start.carry_out(app, &AtomicBool::new(false));
+        return if errors.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(errors) };
+    }
+    look_on(app, &wanted, start, began)
+}
 
-    let places = plan::places(&loaded, &services)?;
+/// The services that are wanted, and by whom they are kept.
+struct Wanted<'a> {
+    loaded: &'a Loaded,
+    services: Vec<&'a Service>,
+    keeper: Keeper,
+    boot: Boot,
+}
+
+impl Wanted<'_> {
+    fn project(&self) -> &Project {
+        &self.loaded.project
+    }
+
+    /// The machines of these services.
+    fn machines(&self, app: &App) -> Result<Vec<Member>> {
+        let mut members = labels::members(app, &self.project().name)?;
+        members.retain(|member| self.service(member).is_some());
+        Ok(members)
+    }
+
+    fn service(&self, of: &Member) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == of.service).copied()
+    }
+}
+
+/// Has the machines be what the file says; the services of which one was changed. `None` if that was only to be told.
+fn make_equal(app: &App, verb: &UpArgs, wanted: &Wanted<'_>) -> Result<Option<Vec<String>>, Vec<Error>> {
+    let one = |error| vec![error];
+    let (loaded, keeper) = (wanted.loaded, wanted.keeper);
+    let name = &wanted.project().name;
+    let places = plan::places(loaded, &wanted.services)?;
     // Held until their machines are there.
-    let images = Images::new(app, Policy::Missing, false);
-    let keeper = Keeper { manager, scope: app.scope };
-    let all = plan::check(app, &loaded, &places, keeper, &images)?;
-    let made = shared::make(app, &in_use(&loaded, &services)).map_err(one)?;
-    let mut steps = match plan::steps(app, &places, all) {
+    let pulling = Pulling::new(app, if verb.dry_run { Some(Policy::Never) } else { verb.pull });
+    let all = plan::check(app, loaded, &places, keeper, &pulling)?;
+
+    // Fetching took its time, and is no change of the project.
+    let turn = if verb.dry_run { None } else { Some(turn::take(app, name).map_err(one)?) };
+    let there = labels::members(app, name).map_err(one)?;
+    let in_use = Project {
+        file: File {
+            services: wanted.services.iter().map(|one| (*one).clone()).collect(),
+            ..wanted.project().file.clone()
+        },
+        ..wanted.project().clone()
+    };
+    let missing = shared::look(app, &in_use).map_err(one)?;
+    let (fewer, orphans) = without_place(loaded, &there, &places);
+    if verb.dry_run {
+        let steps = plan::steps(app, loaded, &places, keeper, all, &missing)?;
+        let removed = if verb.remove_orphans { [fewer, orphans].concat() } else { fewer };
+        let would = foresee::Up { missing, there, steps, removed, starts: !verb.no_start };
+        return would.say(app, loaded).map(|()| None).map_err(one);
+    }
+    let made = missing.make(app).map_err(one)?;
+    let steps = match plan::steps(app, loaded, &places, keeper, all, &Missing::default()) {
         Ok(steps) => steps,
         Err(flaws) => {
             made.undo(app);
@@ -87,51 +157,95 @@ pub(super) fn up(app: &App, args: &ComposeArgs, verb: &UpArgs) -> Outcome {
     };
     made.keep().map_err(one)?;
 
-    if manager == Manager::Systemd {
-        let errors = let_go(app, &there, &steps);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+    let ran: Vec<MachineName> =
+        there.iter().filter(|member| is_live(app, member)).map(|member| member.name.clone()).collect();
+    let mut errors = Vec::new();
+    if keeper.manager == Manager::Systemd {
+        errors.extend(carry::let_go(app, &carry::held_back(app, &there, &steps)));
     }
-    let mut errors = orphans(app, &loaded, there, &places, verb);
     let mut changed = Vec::new();
-    // What others name is made before them.
-    let levels = project.levels().concat();
-    steps.sort_by_key(|step| levels.iter().position(|service| *service == step.service));
-    for step in steps {
-        let (action, name, service) = (step.action, step.name.clone(), step.service.clone());
-        match carry_out(app, manager, boot, step) {
-            Ok(()) => {
-                errors.extend(output::line(format!("{action} {name}")).err());
-                if action == Action::Changed {
-                    changed.push(service);
-                }
-            }
-            Err(error) => errors.push(error),
+    if errors.is_empty() {
+        errors.extend(remove_orphans(app, verb, fewer, orphans));
+        let done = carry::all(app, keeper.manager, wanted.boot, plan::in_order(loaded, steps));
+        errors.extend(done.errors);
+        changed = done.changed;
+    }
+    if errors.is_empty() {
+        return Ok(Some(changed));
+    }
+    drop(turn);
+    // What ran does so again, as far as it is there.
+    let all = labels::members(app, name).map_err(one)?;
+    let stopped = all.iter().filter(|member| ran.contains(&member.name)).cloned().collect();
+    let how = Starting { all: &all, done: Done::Leave, enough: &AtomicBool::new(false) };
+    errors.extend(staged::start(app, stopped, how));
+    Err(errors)
+}
+
+/// What is started.
+struct Start {
+    /// But for what did all that it was for.
+    machines: Vec<Member>,
+    /// All machines of their services.
+    all: Vec<Member>,
+    /// Those that are to be stopped first, as they want to be started again where another was changed.
+    again: Vec<Member>,
+}
+
+impl Start {
+    fn of(app: &App, wanted: &Wanted<'_>, changed: &[String]) -> Result<Self> {
+        let all = wanted.machines(app)?;
+        let restarts = |member: &&Member| {
+            let on =
+                |service: &Service| service.depends_on.iter().any(|on| on.restart && changed.contains(&on.service));
+            wanted.service(member).is_some_and(on)
+        };
+        let again: Vec<Member> = all.iter().filter(restarts).cloned().collect();
+        let is_due = |member: &&Member| view(app, member).is_none_or(|view| !is_done(member, &view));
+        let mut machines: Vec<Member> = all.iter().filter(is_due).cloned().collect();
+        for member in &mut machines {
+            // What it can do without is not waited for.
+            let on = wanted.service(member).map(|service| service.depends_on.as_slice()).unwrap_or_default();
+            let is_optional = |name: &String| on.iter().any(|on| on.service == *name && !on.required);
+            member.waits.retain(|(service, _)| !is_optional(service));
         }
+        Ok(Self { machines, all, again })
     }
-    if !errors.is_empty() {
-        return Err(errors);
+
+    fn carry_out(self, app: &App, enough: &AtomicBool) -> Vec<Error> {
+        let mut errors = staged::stop(app, self.again, StopMode::Graceful(None));
+        errors.extend(staged::start(app, self.machines, Starting { all: &self.all, done: Done::Leave, enough }));
+        errors
     }
-    if verb.no_start {
-        return Ok(ExitCode::SUCCESS);
-    }
-    start(app, &loaded, &services, &changed, &mut errors).map_err(one)?;
-    if let Some(place) = places.first() {
-        linger::note(app, manager, &place.name);
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    if verb.detach {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let attached: Vec<MachineName> =
-        places.iter().filter(|place| place.service.attach).map(|place| place.name.clone()).collect();
-    let signal = logs::follow_until_end(app, &attached, began).map_err(one)?;
-    let Some(signal) = signal else { return Ok(ExitCode::SUCCESS) };
+}
+
+/// Starts machines and shows their consoles until all of them are down, or somebody had enough: then they are stopped.
+fn look_on(app: &App, wanted: &Wanted<'_>, start: Start, began: Timestamp) -> Outcome {
+    let one = |error| vec![error];
+    let is_shown = |member: &&Member| wanted.service(member).is_some_and(|service| service.attach);
+    let shown: Vec<MachineName> = start.all.iter().filter(is_shown).map(|member| member.name.clone()).collect();
+    let attended = Attended::begin().map_err(one)?;
+    let enough = Arc::new(AtomicBool::new(false));
+    let (starter, has_enough) = (app.clone(), Arc::clone(&enough));
+    let came = attended.until_done(move || start.carry_out(&starter, &has_enough));
+    let gives_up = matches!(came, Came::Signal(_));
+    let signal = match came {
+        Came::Done(errors) if !errors.is_empty() => return Err(errors),
+        Came::Done(_) => match attended.follow(app, &shown, began).map_err(one)? {
+            Some(signal) => signal,
+            None => return Ok(ExitCode::SUCCESS),
+        },
+        Came::Signal(signal) => signal,
+    };
     output::note("stopping");
-    let errors = staged::stop(app, ours(app, &loaded, &services).map_err(one)?, StopMode::Graceful(None));
+    enough.store(true, Ordering::SeqCst);
+    let stop = || wanted.machines(app).map(|all| staged::stop(app, all, StopMode::Graceful(None))).map_err(one);
+    let mut errors = stop()?;
+    if gives_up {
+        // What was about to start has come to its end by now, or runs.
+        attended.until_given_up();
+        errors.extend(stop()?);
+    }
     if errors.is_empty() { Ok(ExitCode::from(128u8.wrapping_add(signal))) } else { Err(errors) }
 }
 
@@ -145,31 +259,16 @@ fn manager(verb: &UpArgs, there: &[Member], enable: bool) -> Manager {
     }
 }
 
-/// The project with these services alone.
-fn in_use(loaded: &Loaded, services: &[&Service]) -> crate::compose::Project {
-    let mut project = loaded.project.clone();
-    project.file.services = services.iter().map(|service| (*service).clone()).collect();
-    project
-}
-
-/// The machines of these services.
-fn ours(app: &App, loaded: &Loaded, services: &[&Service]) -> Result<Vec<Member>> {
-    let mut members = labels::members(app, &loaded.project.name)?;
-    members.retain(|member| services.iter().any(|service| service.name == member.service));
-    Ok(members)
-}
-
-fn orphans(
-    app: &App,
-    loaded: &Loaded,
-    there: Vec<Member>,
-    places: &[super::wanted::Place<'_>],
-    verb: &UpArgs,
-) -> Vec<Error> {
+/// The machines that have no place in the project: those that are too many of a service, and those of services that its
+/// file does not have.
+fn without_place(loaded: &Loaded, there: &[Member], places: &[Place<'_>]) -> (Vec<Member>, Vec<Member>) {
     let services = loaded.project.file.services.iter().map(|service| service.name.clone());
     let known: Vec<String> = services.chain(loaded.project.others.clone()).collect();
-    let orphans = plan::orphans(there, places, &known);
-    let (fewer, orphans): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|member| known.contains(&member.service));
+    let orphans = plan::orphans(there.to_vec(), places, &known);
+    orphans.into_iter().partition(|member| known.contains(&member.service))
+}
+
+fn remove_orphans(app: &App, verb: &UpArgs, fewer: Vec<Member>, orphans: Vec<Member>) -> Vec<Error> {
     // A service that has fewer machines now is what the file says.
     let mut errors = staged::remove(app, fewer, StopMode::Graceful(None));
     if verb.remove_orphans {
@@ -181,99 +280,11 @@ fn orphans(
     errors
 }
 
-fn carry_out(app: &App, manager: Manager, boot: Boot, step: Step) -> Result<()> {
-    let name = &step.name;
-    let service = app.service(manager);
-    match step.change {
-        None => {}
-        Some((settled, None)) => {
-            let NewMachine { record, held } =
-                settled.make(app, manager).with_context(|| format!("cannot create {name}"))?;
-            apply::create(service.as_ref(), record, held)?;
-        }
-        Some((settled, Some(old))) => {
-            let new = settled.make(app, manager).with_context(|| format!("cannot change {name}"))?;
-            match disable::look(app, name)? {
-                Removed::NotThere if step.units == Units::Stay => {
-                    redefine(app, service.as_ref(), new, &old, step.units)?
-                }
-                Removed::NotThere => {
-                    apply::replace(app, service.as_ref(), new, old)?;
-                }
-                Removed::Yes => {
-                    redefine(app, service.as_ref(), new, &old, step.units)?;
-                    enable::enable_one(app, name)?;
-                }
-                Removed::Theirs(file) => {
-                    let why = format!("cannot change {name}: it is declared in {file}");
-                    return Err(Error::of(Kind::Conflict, why).with_hint("edit that file, or remove it"));
-                }
-            }
-        }
-    }
-    boot.settle(app, name)
+fn is_live(app: &App, member: &Member) -> bool {
+    view(app, member).is_some_and(|view| view.state.is_live())
 }
 
-/// Changes a machine under its name and its units, which others may name, and which may be those of a file.
-fn redefine(app: &App, service: &dyn MachineService, new: NewMachine<'_>, old: &Record, units: Units) -> Result<()> {
-    let name = &old.spec.name;
-    let cannot = || format!("cannot change {name}");
-    let systemd = app.systemd();
-    let as_before = || systemd.has_same_units(old, &Record { id: old.id, created: old.created, ..new.record.clone() });
-    let waits_for_reload = systemd.is_of_a_file(name) && !as_before().with_context(cannot)?;
-    if service.get(name)?.state.is_live() {
-        service.stop(name, StopMode::Graceful(None))?;
-    }
-    let _claim = app.store.claim(name)?;
-    let record = Record { id: old.id, created: old.created, stale: units == Units::Made, ..new.record };
-    app.local().redefine(record, old).with_context(cannot)?;
-    new.held.keep();
-    if waits_for_reload {
-        let unit = systemd::service_name(name);
-        log::warn!("{unit} is as the file says after `systemctl daemon-reload` and a restart");
-    }
-    Ok(())
-}
-
-/// Lets go of the units of machines that wait for some which are made anew: systemd keeps a unit that another one names,
-/// and makes none of that name. They are started again with the rest.
-fn let_go(app: &App, there: &[Member], steps: &[Step]) -> Vec<Error> {
-    let anew: Vec<String> =
-        steps.iter().filter(|step| step.units == Units::Made).map(|step| step.service.clone()).collect();
-    let systemd = app.systemd();
-    let mut held = labels::dependents(there, &anew);
-    held.retain(|member| !systemd.is_of_a_file(&member.name));
-    let mut errors = staged::stop(app, held.clone(), StopMode::Graceful(None));
-    errors.extend(held.iter().filter_map(|member| systemd.unload(&member.record).err()));
-    errors
-}
-
-/// Starts what is down, but for what did all that it was for; and again what wants to be where another was changed.
-fn start(app: &App, loaded: &Loaded, services: &[&Service], changed: &[String], errors: &mut Vec<Error>) -> Result<()> {
-    let all = ours(app, loaded, services)?;
-    let is_done = |member: &Member| {
-        let view = app.service_of(&member.name).and_then(|service| service.get(&member.name));
-        member.record.spec.restart == RestartPolicy::No
-            && view.is_ok_and(|view| {
-                view.state == State::Exited && view.exit.is_some_and(|exit| exit.reason == Reason::Finished)
-            })
-    };
-    let restarts = |member: &Member| {
-        let service = services.iter().find(|service| service.name == member.service);
-        service.is_some_and(|service| service.depends_on.iter().any(|on| on.restart && changed.contains(&on.service)))
-    };
-    let again: Vec<Member> = all.iter().filter(|member| restarts(member)).cloned().collect();
-    errors.extend(staged::stop(app, again, StopMode::Graceful(None)));
-    let optional = |member: &Member| {
-        let service = services.iter().find(|service| service.name == member.service)?;
-        Some(service.depends_on.iter().filter(|on| !on.required).map(|on| on.service.clone()).collect::<Vec<_>>())
-    };
-    let mut to_start: Vec<Member> = all.iter().filter(|member| !is_done(member)).cloned().collect();
-    for member in &mut to_start {
-        // What it can do without is not waited for.
-        let optional = optional(member).unwrap_or_default();
-        member.waits.retain(|(service, _)| !optional.contains(service));
-    }
-    errors.extend(staged::start(app, to_start, &all));
-    Ok(())
+/// What is known of a machine, if it can be known.
+pub(super) fn view(app: &App, member: &Member) -> Option<View> {
+    app.service_of(&member.name).and_then(|service| service.get(&member.name)).ok()
 }

@@ -8,7 +8,7 @@ use super::labels;
 use crate::cli::images::Images;
 use crate::cli::wanted::Wanted;
 use crate::compose::{self, Condition, DEFAULT_NETWORK, Loaded, Project, Service, ShareSource, Variables};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{
     Limit, MachineName, Manager, MountRequest, MountSource, NetworkRequest, Platform, Ready, SecretRequest,
 };
@@ -49,6 +49,7 @@ pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, images: &I
     let mut wanted = Wanted {
         name: Some(at.name.clone()),
         kernel_args: own.kernel_args,
+        elfloader: own.elfloader.map(|loader| elfloader(loaded, loader)),
         app_args: service.command.iter().flatten().cloned().collect(),
         platform: own.platform.unwrap_or(usual.platform),
         arch: own.arch,
@@ -77,9 +78,18 @@ pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, images: &I
         health: service.health.clone(),
         ..usual
     };
-    let makes = |share: &compose::Share| matches!(share.source, ShareSource::Path(_, true));
-    if service.volumes.iter().any(makes) {
-        wanted.missing = Missing::Make;
+    for share in &service.volumes {
+        match &share.source {
+            ShareSource::Path(_, true) => wanted.missing = Missing::Make,
+            ShareSource::Path(path, false) => {
+                let path = inside(project, path, &loaded.variables);
+                if !path.is_dir() {
+                    let error = Error::of(Kind::NotFound, format!("no such directory: {}", path.display()));
+                    return Err(share.place.error(error).with_hint("`create_host_path: true` makes it"));
+                }
+            }
+            ShareSource::Volume(..) => {}
+        }
     }
     match keeper.manager {
         Manager::Local => {}
@@ -91,11 +101,22 @@ pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, images: &I
     Ok(wanted.over(image(loaded, service, images)?))
 }
 
-/// What a service's image is: whatever `kraft run` takes, a path relative to the project's directory.
-fn image(loaded: &Loaded, service: &Service, images: &Images<'_>) -> Result<Found> {
+/// The path that a service's image is, if it is none of a registry's: relative to the project's directory.
+pub(super) fn image_path(loaded: &Loaded, service: &Service) -> Option<PathBuf> {
     let path = inside(&loaded.project, Path::new(&service.image), &loaded.variables);
-    let is_path = path.exists() || service.image.starts_with(['/', '.', '~']);
-    let argument = if is_path { path } else { PathBuf::from(&service.image) };
+    (path.exists() || service.image.starts_with(['/', '.', '~'])).then_some(path)
+}
+
+/// A loader that is given by a path, relative to the project's directory, or by an image's name.
+fn elfloader(loaded: &Loaded, given: String) -> String {
+    let path = inside(&loaded.project, Path::new(&given), &loaded.variables);
+    let is_path = path.exists() || given.starts_with(['/', '.', '~']);
+    path.to_str().filter(|_| is_path).map_or(given.clone(), str::to_owned)
+}
+
+/// What a service's image is: whatever `kraft run` takes.
+fn image(loaded: &Loaded, service: &Service, images: &Images<'_>) -> Result<Found> {
+    let argument = image_path(loaded, service).unwrap_or_else(|| PathBuf::from(&service.image));
     let variables = |name: &str| loaded.variables.values.get(name).cloned();
     let resolve = |name: &str, arch| images.resolve(name, arch);
     let platform = service.own.platform.unwrap_or(Platform::Qemu);
