@@ -11,6 +11,7 @@ use crate::keeper::{Keeper, under_both};
 use crate::lab::{DEADLINE, Lab, Said, code_of, guest, kill, kraft};
 use crate::wire::{free_ports, get, loopback};
 
+mod pulled;
 mod turns;
 
 under_both! {
