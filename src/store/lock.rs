@@ -23,6 +23,15 @@ impl Lock {
     pub fn take(path: &Path, what: &str) -> Result<Self> {
         take(path, what, || {}).map(|lock| Self { _lock: lock })
     }
+
+    /// Takes the lock that is this directory, which is there.
+    ///
+    /// # Errors
+    /// [`Kind::Timeout`](crate::error::Kind::Timeout) when it stays taken.
+    pub fn take_directory(path: &Path, what: &str) -> Result<Self> {
+        let directory = File::open(path).with_context(|| format!("cannot lock {what}"))?;
+        wait_for(directory, what, || {}).map(|lock| Self { _lock: lock })
+    }
 }
 
 /// A lock whose file is there only as long as somebody has it, or died with it: for what comes and goes, by its name.
@@ -63,14 +72,17 @@ fn take(path: &Path, what: &str, waits: impl Fn()) -> Result<Flock<File>> {
         DirBuilder::new().recursive(true).mode(0o755).create(dir).with_context(cannot)?;
     }
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.with_context(cannot)?;
+    wait_for(file.with_context(cannot)?, what, waits)
+}
+
+fn wait_for(file: File, what: &str, waits: impl Fn()) -> Result<Flock<File>> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
         Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
             waits();
             claim::wait(file, FlockArg::LockExclusive, what)
         }
-        Err((_, errno)) => Err(errno).with_context(cannot),
+        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {what}")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::documents::{self, Document};
 use crate::error::{Error, Kind, Result};
 use crate::machine::{Digest, MachineName};
-use crate::store::{Blobs, BlobsAlone, Named, Removed, Store};
+use crate::store::{Blobs, BlobsAlone, Removed, Store};
 
 /// Indexes within indexes.
 const NESTED: usize = 4;
@@ -52,31 +52,40 @@ impl Users {
 }
 
 /// All content that these lead to, and that is here.
-pub fn reachable(blobs: &Blobs, roots: impl IntoIterator<Item = Digest>) -> BTreeSet<Digest> {
+///
+/// # Errors
+/// When something that is here cannot be opened: what it leads to is not known then.
+pub fn reachable(blobs: &Blobs, roots: impl IntoIterator<Item = Digest>) -> Result<BTreeSet<Digest>> {
     let mut found = BTreeSet::new();
     for root in roots {
-        follow(blobs, root, NESTED, &mut found);
+        follow(blobs, root, NESTED, &mut found)?;
     }
-    found
+    Ok(found)
 }
 
-fn follow(blobs: &Blobs, digest: Digest, nested: usize, found: &mut BTreeSet<Digest>) {
+fn follow(blobs: &Blobs, digest: Digest, nested: usize, found: &mut BTreeSet<Digest>) -> Result<()> {
     if nested == 0 || !found.insert(digest) {
-        return;
+        return Ok(());
     }
-    let below = match documents::read(&|digest| blobs.open(digest), digest) {
+    // Only one of an index may have been fetched.
+    match blobs.open(digest) {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        opened => drop(opened?),
+    }
+    match documents::read(&|digest| blobs.open(digest), digest) {
         Ok(Document::Index(index)) => {
             for below in index.manifests.iter().filter_map(|below| documents::digest(below).ok()) {
-                follow(blobs, below, nested - 1, found);
+                follow(blobs, below, nested - 1, found)?;
             }
-            return;
         }
-        Ok(Document::Manifest(manifest)) => manifest,
-        // Of what is not here or is damaged nothing can be needed.
-        Err(_) => return,
-    };
-    let parts = std::iter::once(&below.config).chain(&below.layers);
-    found.extend(parts.filter_map(|part| documents::digest(part).ok()));
+        Ok(Document::Manifest(manifest)) => {
+            let parts = std::iter::once(&manifest.config).chain(&manifest.layers);
+            found.extend(parts.filter_map(|part| documents::digest(part).ok()));
+        }
+        // What is damaged leads nowhere.
+        Err(error) => log::debug!("{error}"),
+    }
+    Ok(())
 }
 
 /// Removes the content that no name and no machine needs.
@@ -87,7 +96,7 @@ pub fn remove(store: &Store, alone: &BlobsAlone) -> Result<Removed> {
     // Read while nobody else can take an image that is about to go.
     let mut roots = Users::find(store)?.among(alone.all()?);
     roots.extend(alone.names()?.into_iter().map(|named| named.target.digest));
-    alone.retain(&reachable(alone, roots))
+    alone.retain(&reachable(alone, roots)?)
 }
 
 /// The names of images that no machine was made of.
@@ -96,8 +105,14 @@ pub fn remove(store: &Store, alone: &BlobsAlone) -> Result<Removed> {
 /// When the machines or the names cannot be read.
 pub fn names(store: &Store, blobs: &Blobs) -> Result<Vec<String>> {
     let users = Users::find(store)?;
-    let unused = |named: &Named| users.among(reachable(blobs, [named.target.digest]).into_iter().collect()).is_empty();
-    Ok(blobs.names()?.into_iter().filter(unused).map(|named| named.name).collect())
+    let mut unused = Vec::new();
+    for named in blobs.names()? {
+        let all = reachable(blobs, [named.target.digest])?;
+        if users.among(all.into_iter().collect()).is_empty() {
+            unused.push(named.name);
+        }
+    }
+    Ok(unused)
 }
 
 /// The error about an image that is not here.

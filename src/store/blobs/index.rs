@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Blobs, LAYOUT, LAYOUT_CONTENT, file};
 use crate::error::{Context as _, Error, Result};
@@ -42,6 +43,9 @@ struct Index {
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<String>,
     manifests: Vec<Entry>,
+    /// What others have written there.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,6 +56,8 @@ struct Entry {
     size: u64,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 impl Blobs {
@@ -84,6 +90,7 @@ impl Blobs {
                 digest: format!("sha256:{}", target.digest),
                 size: target.size,
                 annotations: BTreeMap::from([(NAME.to_owned(), name.to_owned())]),
+                others: Map::new(),
             });
         })
     }
@@ -136,6 +143,7 @@ fn read(dir: &Path) -> Result<Index> {
             schema_version: 2,
             media_type: Some("application/vnd.oci.image.index.v1+json".to_owned()),
             manifests: Vec::new(),
+            others: Map::new(),
         }),
         text => serde_json::from_slice(&text.with_context(|| format!("cannot read {}", path.display()))?)
             .map_err(|e| Error::new(format!("{}:{}: {e}", path.display(), e.line()))),

@@ -195,12 +195,33 @@ impl Blobs {
     pub fn put(&self, content: &[u8]) -> Result<Digest> {
         use std::io::Write as _;
         let digest = Digest::from_bytes(Sha256::digest(content).into());
-        if self.size(digest) == Some(content.len() as u64) {
+        if self.size(digest) == Some(content.len() as u64) && !self.discard_damaged(digest) {
             return Ok(digest);
         }
         let mut new = self.create()?;
         new.write_all(content).with_context(|| format!("cannot keep sha256:{digest}"))?;
         new.keep()
+    }
+
+    /// Removes content that is no longer what it was when it was kept, as it is of no use to anybody. Says whether that
+    /// was so. What cannot be read stays: that may pass.
+    pub fn discard_damaged(&self, digest: Digest) -> bool {
+        let path = self.path(digest);
+        let Ok(mut file) = File::open(&path) else { return false };
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 17]);
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => hash.update(&buffer[..read]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        if Digest::from_bytes(hash.finalize().into()) == digest {
+            return false;
+        }
+        log::warn!("{} was changed after it was kept, and is removed", path.display());
+        std::fs::remove_file(&path).is_ok()
     }
 
     /// All digests that there is content of.
