@@ -1,7 +1,7 @@
 //! A file of credentials as docker and podman write it. What we do not know in it stays as it is.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::Credentials;
-use crate::error::{Context as _, Error, Result};
-use crate::store;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::store::{self, Lock};
 
 /// How docker calls its own registry here.
 const DOCKER: &str = "https://index.docker.io/v1/";
@@ -54,7 +54,9 @@ impl AuthFile {
 
     /// The helper that keeps what this registry wants.
     pub(super) fn helper(&self, registry: &str) -> Option<&str> {
-        let of_registry = self.content.get("credHelpers").and_then(|all| all.get(server(registry)));
+        // podman calls docker's own registry by its name.
+        let named = |name: &str| self.content.get("credHelpers").and_then(|all| all.get(name));
+        let of_registry = named(server(registry)).or_else(|| named(registry));
         let of_all = || self.content.get("credsStore");
         of_registry.or_else(of_all).and_then(Value::as_str).filter(|helper| !helper.is_empty())
     }
@@ -67,7 +69,7 @@ impl AuthFile {
         for (key, value) in auths {
             let name = bare(key);
             let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
-            let fits = key == server(registry) || whole.strip_prefix(name).is_some_and(below);
+            let fits = whole.strip_prefix(name).is_some_and(below);
             if fits && best.is_none_or(|(length, _)| name.len() > length) {
                 best = Some((name.len(), value));
             }
@@ -110,27 +112,66 @@ impl AuthFile {
     pub(super) fn remove(&mut self, registry: &str) -> bool {
         let Some(auths) = self.content.get_mut(AUTHS).and_then(Value::as_object_mut) else { return false };
         let before = auths.len();
-        auths.retain(|key, _| key != server(registry) && bare(key) != registry);
+        auths.retain(|key, _| bare(key) != registry);
         auths.len() != before
     }
 
-    /// Writes it, for its owner alone.
+    /// Writes it whole, for its owner alone.
     pub(super) fn write(&self) -> Result<()> {
+        use std::io::Write as _;
         let cannot = || format!("cannot write {}", self.path.display());
-        // It may be a link to where a person keeps such files; the link stays.
-        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(cannot)?;
-        }
+        let path = resolved(&self.path);
+        let dir = dir_of(&path);
         let text = serde_json::to_string_pretty(&self.content).with_context(cannot)?;
-        store::replace_file(&path, format!("{text}\n").as_bytes())
+        // The directory may be one that others write to: nobody is to find the file, or to have it open, before it is ours.
+        let suffix: String = store::random()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let new = dir.join(format!(".kraft-credentials.{suffix}"));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+        let written = file.and_then(|mut file| {
+            writeln!(file, "{text}")?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(dir)?.sync_all()
+        });
+        if written.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        written.with_context(cannot)
     }
 }
 
-/// A key without what old versions put around the registry.
+/// The right to change such a file, which others of us wait for; none where a file system cannot lock.
+pub(super) fn turn(path: &Path) -> Result<Option<Lock>> {
+    let path = resolved(path);
+    let dir = dir_of(&path);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot make {}", dir.display()))?;
+    match Lock::take_directory(dir, "the file of credentials") {
+        Err(error) if error.kind() == Kind::Failed => {
+            log::debug!("{error}");
+            Ok(None)
+        }
+        taken => taken.map(Some),
+    }
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// It may be a link to where a person keeps such files; the link stays.
+fn resolved(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// The name that a key is for: without what old versions put around it, and docker's own registry by its name.
 fn bare(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2")
+    let bare = bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
+    if matches!(bare, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { bare }
 }
 
 #[cfg(test)]
@@ -178,6 +219,10 @@ mod tests {
     fn a_helper_is_found() {
         let file = file(r#"{"credsStore": "all", "credHelpers": {"ghcr.io": "one"}}"#);
         assert_eq!((file.helper("ghcr.io"), file.helper("x.org")), (Some("one"), Some("all")));
+        for docker in ["docker.io", DOCKER] {
+            let file = self::file(&json!({"credHelpers": {docker: "hub"}}).to_string());
+            assert_eq!((file.helper("docker.io"), file.helper("x.org")), (Some("hub"), None));
+        }
         assert_eq!(super::super::file::AuthFile::new(Path::new("x")).helper("x.org"), None);
     }
 
@@ -191,6 +236,35 @@ mod tests {
         let wanted = json!({ "HttpHeaders": {"X": "y"}, "auths": { "a.org": auth, DOCKER: auth } });
         assert_eq!(text, wanted);
         assert!(file.remove("a.org") && !file.remove("a.org"));
+    }
+
+    #[test]
+    fn it_is_written_whole_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = std::env::temp_dir().join(format!("kraft-credentials-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("elsewhere")).unwrap();
+        let (path, link) = (dir.join("elsewhere/auth.json"), dir.join("config.json"));
+        std::fs::write(&path, r#"{"z": 1.5, "auths": {"b.org": {"auth": "x"}}, "a": [null]}"#).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let link = &link;
+                scope.spawn(move || {
+                    let _turn = turn(link).unwrap();
+                    let mut file = AuthFile::read(link).unwrap().unwrap();
+                    file.set(&format!("r{number}.org"), "u", "p");
+                    file.write().unwrap();
+                });
+            }
+        });
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let file = AuthFile::read(&path).unwrap().unwrap();
+        assert_eq!((&file.content["z"], &file.content["a"]), (&json!(1.5), &json!([null])));
+        assert_eq!(file.content[AUTHS].as_object().unwrap().len(), 9, "each of eight has had its turn");
+        assert_eq!(std::fs::read_dir(dir.join("elsewhere")).unwrap().count(), 1);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod file;
 mod helper;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Error, Result};
 use crate::paths;
@@ -71,6 +71,7 @@ pub fn find(registry: &str, repository: &str) -> Result<Option<Credentials>> {
 /// When that cannot be done; what was kept before is kept then.
 pub fn keep(registry: &str, user: &str, password: &str) -> Result<String> {
     let path = own()?;
+    let _turn = file::turn(&path)?;
     let mut file = AuthFile::read(&path)?.unwrap_or_else(|| AuthFile::new(&path));
     let Some(helper) = file.helper(registry).map(str::to_owned) else {
         file.set(registry, user, password);
@@ -81,24 +82,36 @@ pub fn keep(registry: &str, user: &str, password: &str) -> Result<String> {
     Ok(format!("docker-credential-{helper}"))
 }
 
-/// Forgets what is kept for a registry. Says whether anything was.
+/// Forgets what is kept for a registry, wherever it is. Says whether anything was.
 ///
 /// # Errors
-/// When that cannot be done.
+/// When that cannot be done in one place; it is done in the others then.
 pub fn forget(registry: &str) -> Result<bool> {
-    let mut forgot = false;
+    let (mut forgot, mut failed) = (false, None);
     for path in paths::registry_auth_files() {
-        let Some(mut file) = AuthFile::read(&path)? else { continue };
-        if let Some(helper) = file.helper(registry)
-            && helper::get(helper, file::server(registry))?.is_some()
-        {
-            helper::erase(helper, file::server(registry))?;
-            forgot = true;
+        match forget_in(&path, registry) {
+            Ok(had) => forgot |= had,
+            Err(error) => failed = failed.or(Some(error)),
         }
-        if file.remove(registry) {
-            file.write()?;
-            forgot = true;
-        }
+    }
+    failed.map_or(Ok(forgot), Err)
+}
+
+fn forget_in(path: &Path, registry: &str) -> Result<bool> {
+    if AuthFile::read(path)?.is_none() {
+        return Ok(false);
+    }
+    let _turn = file::turn(path)?;
+    let Some(mut file) = AuthFile::read(path)? else { return Ok(false) };
+    let mut forgot = file.remove(registry);
+    if forgot {
+        file.write()?;
+    }
+    if let Some(helper) = file.helper(registry)
+        && helper::get(helper, file::server(registry))?.is_some()
+    {
+        helper::erase(helper, file::server(registry))?;
+        forgot = true;
     }
     Ok(forgot)
 }
