@@ -13,6 +13,14 @@ const NESTED: usize = 3;
 /// Documents that an index leads to.
 const DOCUMENTS: usize = 2048;
 
+/// What an index or a manifest is called.
+pub(super) const DOCUMENTS_OF: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
 /// What a kernel is built for, as images say it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Plat {
@@ -150,6 +158,7 @@ impl Collected {
             return Err(Error::new(format!("the image leads to more than {DOCUMENTS} documents")));
         }
         match documents::read(open, digest)? {
+            Document::Manifest(manifest) if from.is_some() && !documents::is_image(&manifest) => {}
             Document::Manifest(manifest) => self.found.push(variant(open, digest, from, &manifest)?),
             Document::Index(_) if nested == 0 => {
                 return Err(Error::new(format!("the index sha256:{digest} is within {NESTED} others")));
@@ -174,9 +183,11 @@ impl Collected {
     }
 }
 
-/// How an image was built stands beside it in an index, as an image that is for nothing.
-fn is_about_another(descriptor: &Descriptor) -> bool {
-    descriptor.annotation("vnd.docker.reference.type").is_some()
+/// How an image was built stands beside it in an index, as an image that is for nothing. What is no image at all may be
+/// there, too, and is no mistake.
+pub(super) fn is_about_another(descriptor: &Descriptor) -> bool {
+    let kind = descriptor.media_type.split(';').next().unwrap_or_default().trim();
+    descriptor.annotation("vnd.docker.reference.type").is_some() || !(kind.is_empty() || DOCUMENTS_OF.contains(&kind))
 }
 
 fn variant(open: &Open<'_>, digest: Digest, from: Option<&Descriptor>, manifest: &Manifest) -> Result<Variant> {

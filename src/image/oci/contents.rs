@@ -159,7 +159,22 @@ impl fmt::Debug for Source<'_> {
 /// # Errors
 /// As [`Source::read`].
 pub fn read(blobs: &Blobs, cache: &RootfsCache, manifest: Digest) -> Result<Contents> {
-    Source { open: &|digest| blobs.open(digest), cache, limits: Limits::OURS }.read(manifest)
+    let read = Source { open: &|digest| blobs.open(digest), cache, limits: Limits::OURS }.read(manifest);
+    read.map_err(|error| blame(blobs, manifest, error))
+}
+
+/// Whose fault an error is: the disk's, if something is no longer what it was when it was kept. That is of no use to
+/// anybody, and goes, so that it is fetched again.
+fn blame(blobs: &Blobs, manifest: Digest, error: Error) -> Error {
+    let Ok(Document::Manifest(of)) = documents::read(&|digest| blobs.open(digest), manifest) else { return error };
+    let parts = std::iter::once(&of.config).chain(&of.layers).filter_map(|part| documents::digest(part).ok());
+    let damaged: Vec<Digest> = parts.filter(|part| blobs.discard_damaged(*part)).collect();
+    match damaged.first() {
+        None => error,
+        Some(first) => Error::new(format!("sha256:{first} was changed after it was kept"))
+            .context(format!("cannot use the image sha256:{manifest}"))
+            .with_hint("it was removed: the next `kraft pkg pull` fetches it again"),
+    }
 }
 
 /// What an image says of itself; nothing of its files is read.
@@ -306,11 +321,35 @@ impl Source<'_> {
         layers.check_size()?;
         // Whoever reads it takes every name for a file of its own, or takes links as well.
         let packing = Packing { links: HardLinks::Copied, latest: None };
-        let out = BufWriter::with_capacity(128 << 10, self.cache.begin()?);
-        let mut out = pack(layers, packing, out)?;
+        // Names alone, and directories that are only implied, may come to more than all layers have.
+        let out = Limited { inner: self.cache.begin()?, left: self.limits.bytes, limit: self.limits.bytes };
+        let mut out = pack(layers, packing, BufWriter::with_capacity(128 << 10, out))?;
         out.flush().context("cannot write the archive")?;
         let new = out.into_inner().map_err(std::io::IntoInnerError::into_error).context("cannot write the archive")?;
-        new.keep(Some(of)).map(Some)
+        new.inner.keep(Some(of)).map(Some)
+    }
+}
+
+/// Takes so many bytes, and no more.
+struct Limited<W> {
+    inner: W,
+    left: u64,
+    limit: u64,
+}
+
+impl<W: std::io::Write> std::io::Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let too_large = || std::io::Error::other(format!("it would have more than {} bytes", self.limit));
+        if bytes.len() as u64 > self.left {
+            return Err(too_large());
+        }
+        let written = self.inner.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -164,6 +164,11 @@ pub fn parse(bytes: &[u8]) -> Result<Document> {
     }
 }
 
+/// Whether a manifest is that of an image, and not of something else that a registry keeps.
+pub fn is_image(manifest: &Manifest) -> bool {
+    manifest.config.media_type != EMPTY
+}
+
 /// Reads the configuration of an image.
 ///
 /// # Errors
@@ -171,7 +176,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document> {
 pub fn configuration(open: &Open<'_>, manifest: &Manifest) -> Result<Configuration> {
     let digest = digest(&manifest.config)?;
     let cannot = || format!("cannot read the image's configuration sha256:{digest}");
-    if manifest.config.media_type == EMPTY {
+    if !is_image(manifest) {
         return Err(Error::new("it is no image, but something else that a registry keeps").context(cannot()));
     }
     bytes(open, digest).and_then(|bytes| json(&bytes)).with_context(cannot)

@@ -62,11 +62,15 @@ fn compression(file: &mut File) -> Result<Compression> {
     let mut head = Vec::new();
     (&mut *file).take(4).read_to_end(&mut head).context("cannot read it")?;
     file.seek(SeekFrom::Start(0)).context("cannot read it")?;
-    Ok(match head.as_slice() {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
-        _ => Compression::None,
-    })
+    let unknown = |what| Err(Error::new(format!("it is compressed by {what}, and kraft takes gzip and zstd")));
+    match head.as_slice() {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        // A frame, or one to be skipped, as those have that can be read from anywhere.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Ok(Compression::Zstd),
+        [0xfd, b'7', b'z', b'X'] => unknown("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9'] => unknown("bzip2"),
+        _ => Ok(Compression::None),
+    }
 }
 
 fn hash(file: &mut File) -> Result<Digest> {

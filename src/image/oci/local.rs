@@ -119,7 +119,8 @@ impl Local {
     /// The name that it may have in the store: its own if it has one, else one that no registry has.
     fn name(&self, said: Option<&str>) -> String {
         let own = said.filter(|said| said.contains('/')).and_then(|said| said.parse::<Reference>().ok());
-        if let Some(own) = own {
+        // A digest in a name is what it is to be, which is not for the file to say.
+        if let Some(own) = own.filter(|own| own.digest().is_none()) {
             return own.to_string();
         }
         let stem = self.path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();

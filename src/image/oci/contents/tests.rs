@@ -334,6 +334,50 @@ fn bombs_end_at_the_limit() {
 }
 
 #[test]
+fn directories_that_are_only_implied_end_at_the_limit() {
+    // A few hundred bytes each in the layer, all in directories that nothing else has.
+    let names: Vec<String> = (0..200).map(|n| format!("{n}/{}f", "a/".repeat(30))).collect();
+    let mut members: Vec<Part<'_>> = vec![(Regular, b".boot/kernel", NONE, b"kernel")];
+    members.extend(names.iter().map(|name| (Regular, name.as_bytes(), NONE, NONE)));
+    let limits = Limits { bytes: 512 << 10, ..Limits::OURS };
+    let draft = Draft { annotations: keys(&[("mountRootfs", "true")]), limits, ..Draft::new(&[&members]) };
+    let error = draft.refused();
+    assert!(error.ends_with("it would have more than 524288 bytes"), "{error}");
+    Draft { limits: Limits::OURS, ..draft }.read().unwrap();
+}
+
+#[test]
+fn what_is_compressed_in_another_way_is_named() {
+    for (head, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh91AY", "bzip2")] {
+        let draft = Draft { layers: vec![(head.to_vec(), json!({}))], ..upstream() };
+        let error = draft.refused();
+        assert!(error.ends_with(&format!("it is compressed by {name}, and kraft takes gzip and zstd")), "{error}");
+    }
+}
+
+#[test]
+fn what_the_disk_changed_is_named_and_goes() {
+    let s = Scratch::new();
+    let (blobs, cache) = (s.store.blobs().unwrap(), s.store.rootfs_cache().unwrap());
+    let mut memory = Memory::default();
+    let manifest = upstream().make(&mut memory);
+    for blob in memory.blobs.values() {
+        blobs.put(blob).unwrap();
+    }
+    let Ok(Document::Manifest(of)) = documents::read(&|digest| blobs.open(digest), manifest) else { panic!() };
+    let layer = documents::digest(&of.layers[0]).unwrap();
+    let mut content = std::fs::read(blobs.path(layer)).unwrap();
+    content[600] ^= 1;
+    std::fs::write(blobs.path(layer), content).unwrap();
+    let error = read(&blobs, &cache, manifest).unwrap_err();
+    let wanted = format!("cannot use the image sha256:{manifest}: sha256:{layer} was changed after it was kept");
+    assert_eq!(error.to_string(), wanted);
+    assert!(error.hint().unwrap().contains("kraft pkg pull"));
+    assert_eq!(blobs.size(layer), None);
+    assert_eq!(read(&blobs, &cache, manifest).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
 fn what_was_unpacked_is_not_unpacked_again() {
     let (mut memory, scratch) = (Memory::default(), Scratch::new());
     let draft = Draft { annotations: keys(&[("initrd", "/.boot/rootfs")]), ..Draft::new(&[BOOT]) };
