@@ -365,6 +365,32 @@ pub fn registry_certificates(registry: &str) -> Vec<PathBuf> {
     own.into_iter().chain(all).map(|dir| dir.join(registry)).collect()
 }
 
+/// Files that tell which registries stand for which.
+#[derive(Debug)]
+pub struct RegistriesFiles {
+    /// The one that is read first.
+    pub first: PathBuf,
+    /// Directories of more.
+    pub directories: Vec<PathBuf>,
+}
+
+/// The files that tell which registries stand for which, as podman and skopeo have them.
+pub fn registries_files() -> RegistriesFiles {
+    let home = dir_from_env("HOME").ok().flatten().map(|home| home.join(".config/containers"));
+    let own = home.as_ref().map(|home| home.join("registries.conf"));
+    let directories = home.map(|home| home.join("registries.conf.d"));
+    let all = Some(PathBuf::from("/etc/containers/registries.conf.d")).into_iter().chain(directories.clone());
+    let said = std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|file| !file.is_empty()).map(PathBuf::from);
+    match (said, own.filter(|own| own.exists())) {
+        (Some(said), _) => RegistriesFiles { first: said, directories: all.collect() },
+        (None, Some(own)) => RegistriesFiles { first: own, directories: directories.into_iter().collect() },
+        (None, None) => {
+            let first = PathBuf::from("/etc/containers/registries.conf");
+            RegistriesFiles { first, directories: all.collect() }
+        }
+    }
+}
+
 /// The caller's whole environment, for programs of his that find their settings in it.
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()

@@ -420,3 +420,27 @@ fn credentials_of_a_helper_are_asked_for() {
     let (error, hint) = elsewhere.kraft(["pkg", "pull", &name]).fails_with_hint(125);
     assert!(error.contains("its certificate is not valid") && hint.contains("SSL_CERT_FILE"), "{error} {hint}");
 }
+
+#[test]
+fn what_is_made_here_goes_through_a_registry_and_runs() {
+    let (registry, lab) = world!("made");
+    let layout = PathBuf::from(lab.file("marker", b"")).with_file_name("layout");
+    let (tiny, label) = (guest("tiny"), "com.urunc.unikernel.unikernelType=unikraft");
+    let output = format!("oci:{}:made", layout.display());
+    lab.kraft(["pkg", "build", "-k", &tiny, "-l", label, "--output", &output, "--", "exit=3"]).ok();
+    // By another's hands, all of it.
+    let name = registry.push(&layout, "made");
+    registry.let_in(&lab).ok();
+    lab.kraft(["pkg", "pull", "--all", &name]).ok();
+    let rows: Value = serde_json::from_str(&lab.kraft(["pkg", "info", &name]).ok()).unwrap();
+    let of = |row: &Value| format!("{}/{}", row["plat"].as_str().unwrap(), row["arch"].as_str().unwrap());
+    assert_eq!(rows.as_array().unwrap().iter().map(of).collect::<Vec<_>>(), ["qemu/x86_64"; 2]);
+    assert_eq!(rows[1]["annotations"]["com.urunc.unikernel.binary"], "/unikraft/bin/kernel");
+    assert_eq!(rows[1]["labels"]["com.urunc.unikernel.hypervisor"], "qemu");
+    let said = lab.kraft(["run", "--rm", "--name", &lab.name("vm"), &name]);
+    assert_eq!(said.code, 3, "{}", said.err);
+    // The same by ours, to the same bytes.
+    let other = format!("{}/again:v1", registry.name);
+    lab.kraft(["pkg", "push", &name, &other]).ok();
+    assert_eq!(registry.raw(&other), registry.raw(&name));
+}

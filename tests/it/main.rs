@@ -34,6 +34,7 @@ mod limits;
 mod local;
 mod machined;
 mod many;
+mod mirrors;
 mod names;
 mod netns;
 mod networks;

@@ -35,6 +35,16 @@ impl Registry {
 
     /// Starts one for a story.
     pub fn start(story: &str) -> Self {
+        Self::start_with(story, json!({}))
+    }
+
+    /// The same, that lets in nobody whose certificate is not of its authority.
+    pub fn start_closed(story: &str) -> Self {
+        let authority = PathBuf::from(format!("/tmp/it-registry/{story}/certs/ca.crt"));
+        Self::start_with(story, json!({ "clientcas": [authority] }))
+    }
+
+    fn start_with(story: &str, mut tls: Value) -> Self {
         let dir = PathBuf::from(format!("/tmp/it-registry/{story}"));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("certs")).unwrap();
@@ -42,13 +52,15 @@ impl Registry {
         let passwords = Command::new("htpasswd").args(["-Bbn", "-C", "4", USER, PASSWORD]).output().unwrap();
         std::fs::write(dir.join("htpasswd"), passwords.stdout).unwrap();
         let [port] = free_ports();
+        tls["certificate"] = json!(dir.join("server.crt"));
+        tls["key"] = json!(dir.join("server.key"));
         let config = json!({
             "version": 0.1,
             "log": { "level": "info" },
             "storage": { "filesystem": { "rootdirectory": dir.join("data") } },
             "http": {
                 "addr": format!("127.0.0.1:{port}"),
-                "tls": { "certificate": dir.join("server.crt"), "key": dir.join("server.key") },
+                "tls": tls,
             },
             "auth": { "htpasswd": { "realm": "test", "path": dir.join("htpasswd") } },
         });
@@ -77,6 +89,11 @@ impl Registry {
     pub fn trusted_by(&self, lab: Lab) -> Lab {
         let config = self.dir.join("docker");
         lab.with_env("SSL_CERT_FILE", &self.authority()).with_env("DOCKER_CONFIG", config.to_str().unwrap())
+    }
+
+    /// A directory as docker and podman have it for one registry: its authority, and what it knows a client by.
+    pub fn certificates(&self) -> PathBuf {
+        self.dir.join("certs")
     }
 
     /// Where docker's file of credentials is.
@@ -208,24 +225,20 @@ fn certificates(dir: &Path) {
     let authority = ["-subj", "/CN=a test", "-addext", "keyUsage=critical,keyCertSign", "-days", "3650"];
     let files = ["-keyout", "ca.key", "-out", "certs/ca.crt"];
     openssl(&[&["req", "-x509"][..], &key, &authority, &files].concat());
-    openssl(&[&["req"][..], &key, &["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"]].concat());
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        "server.csr",
-        "-CA",
-        "certs/ca.crt",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-days",
-        "3650",
-        "-extfile",
-        "extensions",
-        "-out",
-        "server.crt",
-    ]);
+    for (name, subject, request) in
+        [("server", "/CN=localhost", "server.csr"), ("certs/client", "/CN=me", "client.csr")]
+    {
+        let files = ["-subj", subject, "-keyout", &format!("{name}.key"), "-out", request].map(str::to_owned);
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        openssl(&[&["req"][..], &key, &files].concat());
+    }
+    let signed = |request: &str, extensions: &str, out: &str| {
+        let by = ["-CA", "certs/ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3650"];
+        openssl(&[&["x509", "-req", "-in", request][..], &by, &["-extfile", extensions, "-out", out]].concat());
+    };
+    signed("server.csr", "extensions", "server.crt");
+    std::fs::write(dir.join("client"), "extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n").unwrap();
+    signed("client.csr", "client", "certs/client.cert");
 }
 
 /// An OCI image layout that is being made.

@@ -1,7 +1,7 @@
 //! Images of the Open Container Initiative, and what is in them.
 //!
-//! An image is called by a [`mod@reference`]. It is [fetched](pull) from a [`registry`], to which [`auth`] tells who we are, or
-//! [given](push) to one; [`unused`] tells what is needed of all that was fetched.
+//! An image is called by a [`mod@reference`]. `sources` tells where it is by what `registries` says, [`pull`] fetches it
+//! from a [`registry`] there, to which [`auth`] tells who we are, and [`push`] gives it to one; [`unused`] tells what is needed of all that was fetched.
 //!
 //! [`documents`] reads what an image says of itself, [`choose`] picks one of the kernels of an index, [`contents`] finds
 //! the kernel and the root file system in the layers and puts them into the store's cache, by content. Upstream's
@@ -19,8 +19,10 @@ pub mod local;
 pub mod pull;
 pub mod push;
 pub mod reference;
+mod registries;
 pub mod registry;
 pub mod resolve;
 pub mod save;
+mod sources;
 pub mod unused;
 pub mod urunc;

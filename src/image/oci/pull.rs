@@ -10,6 +10,7 @@ use super::choose::{self, Asked};
 use super::documents::{self, Descriptor, Document};
 use super::reference::Reference;
 use super::registry::{Access, LONGEST_MANIFEST, Manifest, Registry};
+use super::sources;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Arch, Digest};
 use crate::store::{Begun, Blobs, NewBlob, Target};
@@ -20,6 +21,8 @@ pub use crate::machine::Pull as Policy;
 const AT_ONCE: usize = 4;
 /// So many requests that bring nothing, one after the other, until it is given up.
 const IN_VAIN: u32 = 3;
+/// So many requests for one blob, however much each brings.
+const REQUESTS: u32 = 100;
 /// Indexes within indexes.
 const NESTED: usize = 3;
 /// The most documents that an index may lead to.
@@ -119,10 +122,12 @@ pub fn present(blobs: &Blobs, reference: &Reference, asked: &Asked) -> Result<Op
 /// # Errors
 /// When the names cannot be read.
 pub fn target(blobs: &Blobs, reference: &Reference) -> Result<Option<Target>> {
-    if let Some(target) = blobs.named(&reference.to_string())? {
+    let named = blobs.named(&reference.to_string())?;
+    // The digest that is asked for goes before whatever somebody has named so.
+    let Some(digest) = reference.digest() else { return Ok(named) };
+    if let Some(target) = named.filter(|target| target.digest == digest) {
         return Ok(Some(target));
     }
-    let Some(digest) = reference.digest() else { return Ok(None) };
     let Ok(content) = blobs.read(digest, LONGEST_MANIFEST) else { return Ok(None) };
     let Ok(document) = documents::parse(&content) else { return Ok(None) };
     Ok(Some(Target { digest, size: content.len() as u64, media_type: kind_of(&content, &document, "") }))
@@ -135,9 +140,18 @@ pub fn target(blobs: &Blobs, reference: &Reference) -> Result<Option<Target>> {
 /// does what came of the rest.
 pub fn pull(blobs: &Blobs, reference: &Reference, which: &Which, watch: &Watch<'_>) -> Result<Pulled> {
     let cannot = || format!("cannot pull {reference}");
-    let registry = Registry::connect(reference, Access::Pull).with_context(cannot)?;
-    let fetch = Fetch { blobs, registry: &registry, watch, fetched: Mutex::new(0) };
-    fetch.image(reference, which).with_context(cannot)
+    let places = sources::of(reference).with_context(cannot)?;
+    let pulled = sources::first_of(&places, |source| {
+        let registry = Registry::connect(source, Access::Pull)?;
+        let fetch = Fetch { blobs, registry: &registry, watch, fetched: Mutex::new(0) };
+        fetch.image(reference, which).map_err(|error| match error.kind() {
+            Kind::NotFound => {
+                error.with_hint(format!("the registry {} has no such image", source.reference.registry()))
+            }
+            _ => error,
+        })
+    });
+    pulled.with_context(cannot)
 }
 
 struct Fetch<'a> {
@@ -178,25 +192,22 @@ impl Fetch<'_> {
 
     /// What the name stands for.
     fn root(&self, reference: &Reference) -> Result<(Target, Document)> {
-        let came = self.registry.manifest(&reference.version()).map_err(|error| match error.kind() {
-            Kind::NotFound => error.with_hint(format!("the registry {} has no such image", reference.registry())),
-            _ => error,
-        })?;
-        let digest = self.keep(&came, reference.digest())?;
-        let document = documents::parse(&came.content)?;
+        let came = self.registry.manifest(&reference.version())?;
+        let (digest, document) = self.keep(&came, reference.digest())?;
         let media_type = kind_of(&came.content, &document, &came.media_type);
         Ok((Target { digest, size: came.content.len() as u64, media_type }, document))
     }
 
     /// Keeps an index or a manifest, if it is what it should be.
-    fn keep(&self, came: &Manifest, wanted: Option<Digest>) -> Result<Digest> {
+    fn keep(&self, came: &Manifest, wanted: Option<Digest>) -> Result<(Digest, Document)> {
         use sha2::{Digest as _, Sha256};
         let found = Digest::from_bytes(Sha256::digest(&came.content).into());
         if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
             return Err(Error::new(format!("sha256:{wanted} is not what came: that is sha256:{found}")));
         }
+        let document = documents::parse(&came.content)?;
         *self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += came.content.len() as u64;
-        self.blobs.put(&came.content)
+        Ok((self.blobs.put(&came.content)?, document))
     }
 
     /// The manifests that may be the one, each with its configuration: what tells them apart.
@@ -227,8 +238,12 @@ impl Fetch<'_> {
         };
         for descriptor in index.manifests.iter().filter(|descriptor| matters(descriptor, which)) {
             let digest = documents::digest(descriptor)?;
-            if self.blobs.size(digest) != Some(descriptor.size) {
+            if self.blobs.size(digest) != Some(descriptor.size) || self.blobs.discard_damaged(digest) {
                 let came = self.registry.manifest(&format!("sha256:{digest}"))?;
+                let (has, should) = (came.content.len() as u64, descriptor.size);
+                if has != should {
+                    return Err(Error::new(format!("sha256:{digest} should have {should} bytes, and has {has}")));
+                }
                 self.keep(&came, Some(digest))?;
             }
             let below = documents::read(&|digest| self.blobs.open(digest), digest)?;
@@ -242,6 +257,8 @@ impl Fetch<'_> {
             let size = manifest.config.size;
             return Err(Error::new(format!("its configuration has {size} bytes: at most {}", documents::LIMIT)));
         }
+        // It is small, and tells which image it is: better not to believe that it is still the same.
+        self.blobs.discard_damaged(documents::digest(&manifest.config)?);
         self.blob(&manifest.config)
     }
 
@@ -300,7 +317,10 @@ impl Fetch<'_> {
     fn transfer(&self, new: &mut NewBlob, digest: Digest, size: u64) -> Result<()> {
         let what = || format!("cannot fetch sha256:{digest}");
         let mut in_vain = 0;
-        while new.written() < size {
+        for request in 1.. {
+            if new.written() >= size {
+                break;
+            }
             let before = new.written();
             let broken = match self.registry.blob(digest, before) {
                 Ok(None) => None,
@@ -312,11 +332,15 @@ impl Fetch<'_> {
                 }
                 Err(error) => Some(error),
             };
-            if new.written() > before {
-                in_vain = 0;
+            // A registry that sends a byte at a time would be asked for ever.
+            in_vain = match new.written() > before {
+                true if request < REQUESTS => 0,
+                true => IN_VAIN,
+                false => in_vain + 1,
+            };
+            if in_vain == 0 {
                 continue;
             }
-            in_vain += 1;
             if let Some(error) = broken.filter(|error| in_vain >= IN_VAIN || error.kind() == Kind::NotFound) {
                 return Err(error.context(what()).with_hint("what came is kept: the next pull goes on from there"));
             }
@@ -348,7 +372,7 @@ impl Fetch<'_> {
 
 /// Whether an entry of an index may be what is wanted.
 fn matters(descriptor: &Descriptor, which: &Which) -> bool {
-    let about = descriptor.annotation("vnd.docker.reference.type").is_some();
+    let about = choose::is_about_another(descriptor);
     let (Which::Best(asked), Some(platform)) = (which, &descriptor.platform) else {
         return matches!(which, Which::All) || !about;
     };
@@ -373,3 +397,6 @@ fn kind_of(content: &[u8], document: &Document, said: &str) -> String {
         None => usual.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use super::documents::{self, Descriptor, Document};
 use super::pull::{Step, Watch, target};
 use super::reference::Reference;
 use super::registry::{Access, LONGEST_MANIFEST, Manifest, Registry};
+use super::sources;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::Digest;
 use crate::store::{Blobs, Target};
@@ -24,7 +25,9 @@ pub fn push(blobs: &Blobs, image: &Reference, to: &Reference, watch: &Watch<'_>)
     // All of it is looked at before anything is sent.
     let mut send = Send { blobs, watch, content: Vec::new(), manifests: Vec::new() };
     send.collect(root.digest, &root.media_type).with_context(cannot)?;
-    let registry = Registry::connect(to, Access::Push).with_context(cannot)?;
+    // Mirrors are copies: what is new goes to where they have it from.
+    let place = sources::of(to).with_context(cannot)?.own;
+    let registry = Registry::connect(&place, Access::Push).with_context(cannot)?;
     send.all(&registry, &to.version()).with_context(cannot)?;
     Ok(root)
 }

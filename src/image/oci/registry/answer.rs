@@ -6,6 +6,7 @@ use serde::Deserialize;
 use ureq::http::Response;
 use ureq::{Body, Timeout};
 
+use super::pace::Paced;
 use crate::error::{Error, Kind};
 
 /// More than an error has to say.
@@ -28,7 +29,7 @@ pub(super) fn said(answer: &mut Response<Body>) -> String {
         message: String,
     }
     let mut text = Vec::new();
-    if answer.body_mut().as_reader().take(LONGEST).read_to_end(&mut text).is_err() {
+    if Paced::new(answer.body_mut().as_reader()).take(LONGEST).read_to_end(&mut text).is_err() {
         return String::new();
     }
     let Ok(said) = serde_json::from_slice::<Said>(&text) else { return String::new() };
@@ -45,7 +46,16 @@ pub(super) fn unreachable(error: ureq::Error, host: &str) -> Error {
         return Error::new(format!("its certificate is not valid: {why}")).with_hint(hint);
     }
     if let Some(why) = of_tls(&error) {
-        return Error::new(format!("no TLS with it: {why}"));
+        let refused = Error::new(format!("no TLS with it: {why}"));
+        // There are a few words for it, as TLS has changed.
+        let is_ours =
+            matches!(why, rustls::Error::AlertReceived(alert) if format!("{alert:?}").contains("Certificate"));
+        return match is_ours {
+            true => refused.with_hint(format!(
+                "it wants to know us by a certificate: docker's and podman's certs.d/{host} has NAME.cert and NAME.key"
+            )),
+            false => refused,
+        };
     }
     match error {
         ureq::Error::Io(e) => crate::error::IntoError::into_error(e),
@@ -54,14 +64,23 @@ pub(super) fn unreachable(error: ureq::Error, host: &str) -> Error {
             Error::of(Kind::Timeout, "it cannot be reached in time")
         }
         ureq::Error::Timeout(_) => Error::of(Kind::Timeout, "it fell silent"),
-        ureq::Error::RequireHttpsOnly(to) => Error::new(format!("it sends us to {to}, which is not safe")),
         error => Error::new(error.to_string()),
     }
 }
 
-/// Whether the other side does not speak TLS at all.
+/// Whether the other side does not speak TLS at all: it says something else, or hangs up.
 pub(super) fn is_no_tls(error: &ureq::Error) -> bool {
-    matches!(of_tls(error), Some(rustls::Error::InvalidMessage(_)))
+    use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    let hung_up = matches!(error, ureq::Error::Io(e) if matches!(e.kind(), ConnectionReset | UnexpectedEof));
+    match of_tls(error) {
+        Some(error) => matches!(error, rustls::Error::InvalidMessage(_)),
+        None => hung_up,
+    }
+}
+
+/// Whether nobody listens at that port.
+pub(super) fn is_nobody(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 fn of_tls(error: &ureq::Error) -> Option<&rustls::Error> {

@@ -1,42 +1,40 @@
 //! A registry, spoken to as the distribution specification has it, for one repository.
 //!
 //! By HTTPS, verified by the system's authorities (`tls`) and those that docker and podman keep for one registry. Plain
-//! HTTP is for registries on this host alone, and for those that `KRAFT_PLAIN_HTTP` names. Who we are is proved when the
+//! HTTP is for registries on this host alone, and for those that `KRAFT_PLAIN_HTTP` or `registries.conf` names. Who we are is proved when the
 //! registry asks for it (`token`).
 
 mod answer;
+mod call;
 mod challenge;
+mod pace;
+mod place;
 mod tls;
 mod token;
 
 use std::io::Read;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
 
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use ureq::{Agent, Body, SendBody};
+use ureq::http::{HeaderMap, Method, Response, StatusCode, header};
+use ureq::{Agent, Body};
 
 use super::auth::{self, Credentials};
-use super::reference::Reference;
+use super::choose::DOCUMENTS_OF;
+use super::registries::Source;
+use super::sources;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::Digest;
 use crate::paths;
 
 use answer::unreachable;
+use call::{Sent, agent};
 use challenge::Challenge;
+use pace::Paced;
+use place::Origin;
+use tls::Peer;
 
-/// How long a registry may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(30);
 /// The largest manifest, as the specification has it.
 pub const LONGEST_MANIFEST: u64 = 4 << 20;
-
-/// Kinds of documents that stand for an image.
-const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-                         application/vnd.docker.distribution.manifest.list.v2+json, \
-                         application/vnd.docker.distribution.manifest.v2+json";
 
 /// What is to be done in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +47,36 @@ pub enum Access {
     Push,
 }
 
+/// Whether plain HTTP will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    Never,
+    /// Where there is no TLS.
+    WithoutTls,
+    Always,
+}
+
+impl Plain {
+    /// What will do for a registry; `insecure` is what is said of it by who has configured registries.
+    fn of(registry: &str, insecure: bool) -> Self {
+        match is_configured_plain(registry) {
+            true => Self::Always,
+            false if insecure || is_loopback(registry) => Self::WithoutTls,
+            false => Self::Never,
+        }
+    }
+}
+
 /// A connection to a registry, for one repository.
 #[derive(Debug)]
 pub struct Registry {
     agent: Agent,
+    /// What speaks to others, as soon as it is needed.
+    elsewhere: OnceLock<Agent>,
     /// `https://HOST[:PORT]`.
     base: String,
+    /// Who answers there: nobody else is told who we are.
+    origin: Origin,
     name: String,
     repository: String,
     access: Access,
@@ -87,23 +109,15 @@ impl std::fmt::Debug for Part {
     }
 }
 
-/// What is sent along.
-enum Sent<'a> {
-    Nothing,
-    Content(&'a [u8], &'a str),
-    /// So many bytes of a stream, which comes only once.
-    Stream(&'a mut dyn Read, u64),
-}
-
 impl Registry {
     /// Reaches the registry of an image, with the credentials that there are for it.
     ///
     /// # Errors
     /// When it cannot be reached, its certificate is not valid, or credentials cannot be read.
-    pub fn connect(reference: &Reference, access: Access) -> Result<Self> {
-        let (registry, repository) = (reference.registry(), reference.repository());
+    pub(super) fn connect(source: &Source, access: Access) -> Result<Self> {
+        let (registry, repository) = (source.reference.registry(), source.reference.repository());
         let credentials = auth::find(registry, repository)?;
-        Self::with(registry, repository, access, credentials)
+        Self::with(registry, repository, access, credentials, Plain::of(registry, source.insecure))
     }
 
     /// Looks whether a registry takes a name and a password.
@@ -111,35 +125,56 @@ impl Registry {
     /// # Errors
     /// When it does not, or cannot be reached.
     pub fn check(registry: &str, credentials: Credentials) -> Result<()> {
-        let found = Self::with(registry, "", Access::None, Some(credentials))?;
+        let plain = Plain::of(registry, sources::is_insecure(registry)?);
+        let found = Self::with(registry, "", Access::None, Some(credentials), plain)?;
         let answer = found.call(Method::GET, &found.url("/v2/"), &[], Sent::Nothing)?;
         if answer.status().is_success() { Ok(()) } else { Err(found.refused(answer)) }
     }
 
-    fn with(registry: &str, repository: &str, access: Access, credentials: Option<Credentials>) -> Result<Self> {
+    fn with(
+        registry: &str,
+        repository: &str,
+        access: Access,
+        credentials: Option<Credentials>,
+        plain: Plain,
+    ) -> Result<Self> {
         // Docker's own is not where its name says.
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let cannot = || format!("cannot reach the registry {registry}");
-        let configured = is_configured_plain(registry);
-        let schemes: &[&str] = match (configured, is_loopback(host)) {
-            (true, _) => &["http"],
-            (false, true) => &["https", "http"],
-            (false, false) => &["https"],
+        let schemes: &[&str] = match plain {
+            Plain::Always => &["http"],
+            Plain::WithoutTls => &["https", "http"],
+            Plain::Never => &["https"],
         };
+        let agent = agent(registry, host, Peer::Registry).with_context(cannot)?;
         let mut failed = None;
         for scheme in schemes {
-            let agent = agent(registry, host, scheme).with_context(cannot)?;
             let base = format!("{scheme}://{host}");
+            let origin = Origin::of(&base).ok_or_else(|| Error::new(cannot()))?;
             match agent.get(format!("{base}/v2/")).call() {
+                // It does speak TLS, only not to us.
+                Ok(answer) if failed.is_some() && answer.status() == StatusCode::BAD_REQUEST => break,
                 Ok(answer) => {
-                    let challenge = (answer.status() == StatusCode::UNAUTHORIZED)
-                        .then(|| Challenge::of(answer.headers()))
-                        .flatten();
+                    let asked = answer.status() == StatusCode::UNAUTHORIZED;
+                    let challenge = asked.then(|| Challenge::of(answer.headers())).flatten();
                     let (name, repository) = (registry.to_owned(), repository.to_owned());
-                    let authorization = Mutex::default();
-                    return Ok(Self { agent, base, name, repository, access, credentials, challenge, authorization });
+                    return Ok(Self {
+                        agent,
+                        elsewhere: OnceLock::new(),
+                        base,
+                        origin,
+                        name,
+                        repository,
+                        access,
+                        credentials,
+                        challenge,
+                        authorization: Mutex::default(),
+                    });
                 }
-                Err(error) if answer::is_no_tls(&error) => failed = failed.or(Some(error)),
+                // By another port, if at all.
+                Err(error) if answer::is_no_tls(&error) || answer::is_nobody(&error) => {
+                    failed = failed.or(Some(error));
+                }
                 Err(error) => return Err(unreachable(error, registry).context(cannot())),
             }
         }
@@ -152,14 +187,15 @@ impl Registry {
     /// [`Kind::NotFound`] when there is none.
     pub fn manifest(&self, version: &str) -> Result<Manifest> {
         let url = self.url(&format!("/v2/{}/manifests/{version}", self.repository));
-        let mut answer = self.call(Method::GET, &url, &[(header::ACCEPT, DOCUMENTS.to_owned())], Sent::Nothing)?;
+        let mut answer = self.call(Method::GET, &url, &[(header::ACCEPT, DOCUMENTS_OF.join(", "))], Sent::Nothing)?;
         if !answer.status().is_success() {
             return Err(self.refused(answer));
         }
         let media_type = text(answer.headers(), header::CONTENT_TYPE).unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
         let mut content = Vec::new();
-        let read = answer.body_mut().as_reader().take(LONGEST_MANIFEST + 1).read_to_end(&mut content);
+        let body = Paced::new(answer.body_mut().as_reader());
+        let read = body.take(LONGEST_MANIFEST + 1).read_to_end(&mut content);
         read.map_err(|e| unreachable(e.into(), &self.name))?;
         if content.len() as u64 > LONGEST_MANIFEST {
             return Err(Error::new(format!("it has more than {LONGEST_MANIFEST} bytes")));
@@ -188,7 +224,7 @@ impl Registry {
             status if status.is_success() => 0,
             _ => return Err(self.refused(answer)),
         };
-        Ok(Some(Part { from, reader: Box::new(answer.into_body().into_reader()) }))
+        Ok(Some(Part { from, reader: Box::new(Paced::new(answer.into_body().into_reader())) }))
     }
 
     /// Whether the registry has a blob.
@@ -217,8 +253,7 @@ impl Registry {
         }
         let place = text(answer.headers(), header::LOCATION);
         let place = place.ok_or_else(|| Error::new("it does not say where an upload goes"))?;
-        let place = if place.starts_with('/') { self.url(&place) } else { place };
-        self.check_place(&place)?;
+        let place = place::lead(&url, &place)?;
         let joint = if place.contains('?') { '&' } else { '?' };
         let url = format!("{place}{joint}digest=sha256:{digest}");
         let answer = self.call(Method::PUT, &url, &[], Sent::Stream(content, size))?;
@@ -238,70 +273,6 @@ impl Registry {
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
-    }
-
-    /// What is ours goes to no place that is less safe than the registry.
-    fn check_place(&self, url: &str) -> Result<()> {
-        if url.starts_with("https://") || (self.base.starts_with("http://") && url.starts_with("http://")) {
-            return Ok(());
-        }
-        Err(Error::new(format!("it wants an upload to go to {}, which is not safe", url.escape_debug())))
-    }
-
-    /// One request, and once more when the registry asks who we are.
-    fn call(
-        &self,
-        method: Method,
-        url: &str,
-        headers: &[(header::HeaderName, String)],
-        mut sent: Sent<'_>,
-    ) -> Result<Response<Body>> {
-        let mut authorization = self.authorize(None)?;
-        // It may want a proof at first, and another for this; a third would be no better.
-        let mut renewals = 2;
-        loop {
-            let mut request = Request::builder().method(method.clone()).uri(url);
-            for (name, value) in headers {
-                request = request.header(name, value);
-            }
-            if let Some(authorization) = authorization.as_ref().filter(|_| url.starts_with(&self.base)) {
-                request = request.header(header::AUTHORIZATION, authorization);
-            }
-            let repeatable = !matches!(sent, Sent::Stream(..));
-            let answer = match &mut sent {
-                Sent::Nothing => run(&self.agent, request, SendBody::none()),
-                Sent::Content(content, media_type) => {
-                    if !media_type.is_empty() {
-                        request = request.header(header::CONTENT_TYPE, *media_type);
-                    }
-                    let length = content.len().to_string();
-                    let mut content = *content;
-                    let request = request.header(header::CONTENT_LENGTH, length);
-                    run(&self.agent, request, SendBody::from_reader(&mut content))
-                }
-                Sent::Stream(content, size) => {
-                    let request = request
-                        .header(header::CONTENT_LENGTH, size.to_string())
-                        .header(header::CONTENT_TYPE, "application/octet-stream");
-                    run(&self.agent, request, SendBody::from_reader(*content))
-                }
-            };
-            let answer = answer.map_err(|error| unreachable(error, &self.name))?;
-            let again = answer.status() == StatusCode::UNAUTHORIZED
-                && repeatable
-                && renewals > 0
-                && url.starts_with(&self.base);
-            // A token may be too old by now, or for less than this.
-            let renewed =
-                if again { self.authorize(Some((Challenge::of(answer.headers()), &authorization)))? } else { None };
-            match renewed {
-                Some(renewed) if Some(&renewed) != authorization.as_ref() => {
-                    authorization = Some(renewed);
-                    renewals -= 1;
-                }
-                _ => return Ok(answer),
-            }
-        }
     }
 
     /// The header that proves who we are. With what was refused, another one, if there is any.
@@ -346,37 +317,6 @@ impl Registry {
     }
 }
 
-fn run(
-    agent: &Agent,
-    request: ureq::http::request::Builder,
-    body: SendBody<'_>,
-) -> Result<Response<Body>, ureq::Error> {
-    agent.run(request.body(body)?)
-}
-
-fn agent(registry: &str, host: &str, scheme: &str) -> Result<Agent> {
-    let mut config = Agent::config_builder()
-        .http_status_as_error(false)
-        .user_agent(concat!("kraft/", env!("CARGO_PKG_VERSION")))
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-        .https_only(scheme == "https")
-        .timeout_connect(Some(CONNECT))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_per_read(Some(SILENCE))
-        .timeout_per_write(Some(SILENCE))
-        .max_idle_connections_per_host(8)
-        .max_idle_connections(16)
-        .input_buffer_size(1 << 17)
-        .output_buffer_size(1 << 17);
-    if scheme == "https" {
-        config = config.tls_config(tls::config(registry)?);
-    }
-    if is_loopback(host) {
-        config = config.proxy(None);
-    }
-    Ok(config.build().new_agent())
-}
-
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
@@ -397,4 +337,4 @@ fn is_configured_plain(registry: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

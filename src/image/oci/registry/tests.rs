@@ -3,8 +3,11 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+
+mod hostile;
 
 #[test]
 fn what_is_on_this_host_is_told_by_its_name() {
@@ -16,17 +19,18 @@ fn what_is_on_this_host_is_told_by_its_name() {
     }
 }
 
-/// A request: its first line and its headers in small letters.
-type Asked = (String, String);
+/// A request: its first line, its headers in small letters, and what was sent along.
+pub(in crate::image::oci) type Asked = (String, String, String);
 
 /// Answers requests until the test ends, and keeps them.
-struct Server {
-    name: String,
+pub(in crate::image::oci) struct Server {
+    pub(in crate::image::oci) name: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Server {
-    fn start(answer: impl Fn(&Asked, &str) -> String + Send + Sync + 'static) -> Self {
+    /// `answer` is given a request and this server's name. It hangs up behind what says `connection: close`.
+    pub(in crate::image::oci) fn start(answer: impl Fn(&Asked, &str) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let name = listener.local_addr().unwrap().to_string();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -40,42 +44,60 @@ impl Server {
         Self { name, asked }
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
+    /// What was asked for, by its first line.
+    pub(in crate::image::oci) fn asked(&self) -> Vec<String> {
+        self.whole().into_iter().map(|(line, ..)| line).collect()
+    }
+
+    fn whole(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
     }
 
     fn connect(&self, access: Access, password: &str) -> Registry {
         let credentials = Credentials::Password { user: "me".into(), password: password.into() };
-        Registry::with(&self.name, "a/b", access, Some(credentials)).unwrap()
+        Registry::with(&self.name, "a/b", access, Some(credentials), Plain::WithoutTls).unwrap()
     }
 }
 
 fn converse(mut stream: &TcpStream, kept: &Mutex<Vec<Asked>>, answer: impl Fn(&Asked) -> String) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).split(b'\n').map_while(Result::ok);
-    while let Some(first) = lines.next() {
+    let mut from = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut first = Vec::new();
+        if from.read_until(b'\n', &mut first).unwrap_or(0) == 0 {
+            return;
+        }
         let Ok(first) = String::from_utf8(first) else {
             // Somebody speaks TLS.
             let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
             return;
         };
-        let headers = lines.by_ref().map(|line| String::from_utf8_lossy(&line).to_ascii_lowercase());
-        let headers: Vec<String> = headers.take_while(|line| line.trim() != "").collect();
-        let asked = (first.trim().trim_end_matches(" HTTP/1.1").to_owned(), headers.concat());
+        let mut headers = String::new();
+        while !headers.ends_with("\r\n\r\n") && from.read_line(&mut headers).unwrap_or(0) > 2 {}
+        let headers = headers.to_ascii_lowercase();
+        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
+        from.read_exact(&mut body).unwrap();
+        let line = first.trim().trim_end_matches(" HTTP/1.1").to_owned();
+        let asked = (line, headers, String::from_utf8_lossy(&body).into_owned());
         let text = answer(&asked);
         kept.lock().unwrap().push(asked);
-        if stream.write_all(text.as_bytes()).is_err() {
+        if stream.write_all(text.as_bytes()).is_err() || text.contains("connection: close") {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
     }
 }
 
-fn said(status: &str, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+/// An answer. A length among the headers is what it is said to be.
+pub(in crate::image::oci) fn said(status: &str, headers: &str, body: &str) -> String {
+    let length =
+        if headers.contains("content-length") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    format!("HTTP/1.1 {status}\r\n{length}{headers}\r\n{body}")
 }
 
 /// Wants a token for everything, which is had by `me:good`.
 fn strict(asked: &Asked, own: &str) -> String {
-    let (line, headers) = asked;
+    let (line, headers, _) = asked;
     if line.starts_with("GET /token") {
         // me:good
         return match headers.contains("authorization: basic bwu6z29vza==") {
@@ -110,7 +132,7 @@ fn a_token_is_asked_for_once_and_for_what_is_to_be_done() {
     assert_eq!((manifest.content.as_slice(), &*manifest.media_type), (&b"content"[..], "x/y"));
     let error = registry.manifest("v2").unwrap_err();
     assert_eq!((error.kind(), error.to_string()), (Kind::NotFound, "MANIFEST_UNKNOWN (404)".into()));
-    let token = "GET /token?service=s%20p&scope=repository%3Aa%2Fb%3Apull";
+    let token = "GET /token?service=s%20p&scope=repository%3Aa%2Fb%3Apull&account=me";
     assert_eq!(server.asked()[..3], ["GET /v2/", token, "GET /v2/a/b/manifests/v1"]);
     assert_eq!(server.asked().iter().filter(|line| line.starts_with("GET /token")).count(), 1);
 }
@@ -142,9 +164,10 @@ fn wrong_credentials_are_told_by_who_refuses_them() {
 
 #[test]
 fn what_wants_ever_more_tokens_gets_two() {
-    let server = Server::start(|(line, _), own| match line.starts_with("GET /token") {
+    let count = AtomicU32::new(0);
+    let server = Server::start(move |(line, ..), own| match line.starts_with("GET /token") {
         // Another one each time.
-        true => said("200 OK", "", &format!(r#"{{"access_token": "{:?}"}}"#, std::time::Instant::now())),
+        true => said("200 OK", "", &format!(r#"{{"access_token": "t{}"}}"#, count.fetch_add(1, Ordering::SeqCst))),
         false => said("401 Unauthorized", &format!("www-authenticate: Bearer realm=\"http://{own}/token\"\r\n"), ""),
     });
     let error = server.connect(Access::Pull, "good").manifest("v1").unwrap_err();

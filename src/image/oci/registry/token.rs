@@ -5,12 +5,17 @@ use std::io::Read as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use ureq::http::header;
+use ureq::http::{Method, Response, header};
+use ureq::{Agent, Body};
 
 use super::answer::{said, unreachable};
+use super::call::{HOPS, Sent, agent, sent_on};
 use super::challenge::Challenge;
-use super::{Access, Registry, agent, is_configured_plain, is_loopback};
-use crate::error::{Error, Result};
+use super::pace::Paced;
+use super::place::Origin;
+use super::tls::Peer;
+use super::{Access, Registry, is_configured_plain, is_loopback};
+use crate::error::{Context as _, Error, Result};
 use crate::image::oci::auth::Credentials;
 
 /// More than any answer has.
@@ -22,9 +27,10 @@ pub(super) fn answer(registry: &Registry, challenge: &Challenge) -> Result<Optio
         (_, Some(Credentials::Token(token))) => Ok(Some(format!("Bearer {token}"))),
         (Challenge::Basic, Some(Credentials::Password { user, password })) => Ok(Some(basic(user, password))),
         (Challenge::Basic, Some(Credentials::Identity(_)) | None) => Ok(None),
-        (Challenge::Bearer { realm, service, scope }, credentials) => {
+        (Challenge::Bearer { realm, service, .. }, credentials) => {
             let scope = match registry.access {
-                Access::None => scope.clone(),
+                // What it names there may be an example, which nobody may have.
+                Access::None => None,
                 Access::Pull => Some(format!("repository:{}:pull", registry.repository)),
                 Access::Push => Some(format!("repository:{}:pull,push", registry.repository)),
             };
@@ -45,33 +51,35 @@ fn fetch(
     scope: Option<&str>,
     credentials: Option<&Credentials>,
 ) -> Result<String> {
-    let (scheme, rest) = realm.split_once("://").unwrap_or(("", realm));
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let is_safe = scheme == "https" || (scheme == "http" && (is_loopback(host) || is_configured_plain(host)));
-    if !is_safe {
-        return Err(Error::new(format!("it gives tokens at {}, which is not safe", realm.escape_debug())));
-    }
+    let origin = Origin::of(realm).filter(|origin| is_safe(registry, origin));
+    let origin =
+        origin.ok_or_else(|| Error::new(format!("it gives tokens at {}, which is not safe", realm.escape_debug())))?;
+    let host = origin.name();
     // Another host has its own authorities.
-    let own = if registry.base == format!("{scheme}://{host}") { Some(registry.agent.clone()) } else { None };
-    let agent = own.map_or_else(|| agent(host, host, scheme), Ok)?;
+    let agent = match origin == registry.origin {
+        true => registry.agent.clone(),
+        false => agent(&host, origin.host(), Peer::Registry)?,
+    };
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     pairs.extend(service.map(|service| ("service", service)));
     pairs.extend(scope.map(|scope| ("scope", scope)));
     let asked = match credentials {
         Some(Credentials::Identity(token)) => {
             pairs.extend([("grant_type", "refresh_token"), ("client_id", "kraft"), ("refresh_token", token.as_str())]);
-            agent.post(realm).send_form(pairs)
+            agent.post(realm).send_form(pairs).map_err(|error| unreachable(error, &host))
         }
         Some(Credentials::Password { user, password }) => {
-            agent.get(realm).query_pairs(pairs).header(header::AUTHORIZATION, basic(user, password)).call()
+            pairs.push(("account", user));
+            get(&agent, realm, &origin, &pairs, Some(&basic(user, password)))
         }
-        Some(Credentials::Token(_)) | None => agent.get(realm).query_pairs(pairs).call(),
+        Some(Credentials::Token(_)) | None => get(&agent, realm, &origin, &pairs, None),
     };
-    let mut answer = asked.map_err(|error| unreachable(error, host).context(format!("no token from {host}")))?;
+    let no_token = || format!("no token from {host}");
+    let mut answer = asked.with_context(no_token)?;
     if !answer.status().is_success() {
         let (status, said) = (answer.status(), said(&mut answer));
         let why = if said.is_empty() { status.to_string() } else { format!("{said} ({})", status.as_u16()) };
-        return Err(Error::new(format!("no token from {host}: {why}")));
+        return Err(Error::new(why).context(no_token()));
     }
     #[derive(Deserialize)]
     struct Answer {
@@ -79,9 +87,48 @@ fn fetch(
         access_token: Option<String>,
     }
     let mut text = Vec::new();
-    let read = answer.body_mut().as_reader().take(LONGEST).read_to_end(&mut text);
-    read.map_err(|e| unreachable(e.into(), host))?;
+    let read = Paced::new(answer.body_mut().as_reader()).take(LONGEST).read_to_end(&mut text);
+    read.map_err(|e| unreachable(e.into(), &host))?;
     let answer: Option<Answer> = serde_json::from_slice(&text).ok();
-    let token = answer.and_then(|answer| answer.token.or(answer.access_token)).filter(|token| !token.is_empty());
-    token.ok_or_else(|| Error::new(format!("no token from {host}: it answers with something else")))
+    let token =
+        answer.and_then(|answer| [answer.token, answer.access_token].into_iter().flatten().find(|token| is_one(token)));
+    token.ok_or_else(|| Error::new("it answers with something else").context(no_token()))
+}
+
+/// By TLS, or where nothing goes over a network that the registry itself is not reached by.
+fn is_safe(registry: &Registry, realm: &Origin) -> bool {
+    let here = |origin: &Origin| is_loopback(origin.host());
+    realm.is_https()
+        || *realm == registry.origin
+        || (here(realm) && here(&registry.origin))
+        || is_configured_plain(&realm.name())
+}
+
+/// Asks for a token, and where this sends us. The password goes to no other than the first.
+fn get(
+    agent: &Agent,
+    realm: &str,
+    origin: &Origin,
+    pairs: &[(&str, &str)],
+    proof: Option<&str>,
+) -> Result<Response<Body>> {
+    let (mut url, mut pairs) = (realm.to_owned(), pairs);
+    for _ in 0..=HOPS {
+        let mut request = agent.get(&url).query_pairs(pairs.iter().copied());
+        if let Some(proof) = proof.filter(|_| Origin::of(&url).as_ref() == Some(origin)) {
+            request = request.header(header::AUTHORIZATION, proof);
+        }
+        let answer = request.call().map_err(|error| unreachable(error, origin.host()))?;
+        match sent_on(&Method::GET, &url, &answer, &Sent::Nothing)? {
+            // What is asked for stands there by then.
+            Some(next) => (url, pairs) = (next, &[]),
+            None => return Ok(answer),
+        }
+    }
+    Err(Error::new(format!("it sends us on more than {HOPS} times")))
+}
+
+/// What a header can have.
+fn is_one(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
