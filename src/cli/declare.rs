@@ -10,7 +10,7 @@ use super::app::App;
 use super::file_image::{self, Stands, over_image, stands};
 use super::images::Images;
 use super::wanted::Wanted;
-use crate::config::{self, MachineFile};
+use crate::config::{self, MachineFile, Rootfs};
 use crate::declared;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::machine::{Digest, MachineName, MachineService as _, Manager, Pull, Record, RestartPolicy};
@@ -59,7 +59,7 @@ pub(super) fn declare(app: &App, name: &MachineName) -> Result<()> {
 fn is_current(app: &App, file: &MachineFile, old: &Record, origin: Origin) -> bool {
     let Some(known) = app.store.origin(&old.spec.name) else { return false };
     let missing = named(file).find(|path| !path.exists()).map(|path| path.display().to_string());
-    let gone = || file.settings.image.as_ref().filter(|_| stands(app, file) == Stands::ForNothing);
+    let gone = || file_image::named(file).find(|image| stands(app, image) == Stands::ForNothing);
     let missing = missing.or_else(|| gone().map(|image| format!("the image {image}")));
     match missing {
         Some(what) if known.said == origin.said && old.spec.kernel.digest.is_some() => {
@@ -73,8 +73,8 @@ fn is_current(app: &App, file: &MachineFile, old: &Record, origin: Origin) -> bo
 /// The files that a file names and that are made the machine's own.
 fn named(file: &MachineFile) -> impl Iterator<Item = PathBuf> {
     let settings = &file.settings;
-    let image = settings.image.as_ref().and_then(file_image::index_of);
-    settings.kernel.iter().chain(&settings.rootfs).cloned().chain(image)
+    let rootfs = settings.rootfs.as_ref().and_then(Rootfs::path);
+    settings.kernel.iter().chain(rootfs).cloned().chain(file_image::named(file).filter_map(file_image::index_of))
 }
 
 /// A machine whose file is gone since systemd read it: its record, if it has one, is all there is.
@@ -106,9 +106,11 @@ pub(super) fn origin_of(app: &App, file: &MachineFile) -> Origin {
             hash.update(format!("{} {} {seconds}.{fraction:09}\n", metadata.dev(), metadata.size()));
         }
     }
-    match stands(app, file) {
-        Stands::For(digest) => hash.update(format!("{digest}\n")),
-        Stands::Fixed | Stands::ForNothing => {}
+    for image in file_image::named(file) {
+        match stands(app, image) {
+            Stands::For(digest) => hash.update(format!("{digest}\n")),
+            Stands::Fixed | Stands::ForNothing => {}
+        }
     }
     Origin { said, named: Digest::from_bytes(hash.finalize().into()) }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::app::App;
 use super::images::Images;
 use super::wanted::Wanted;
-use crate::config::MachineFile;
+use crate::config::{MachineFile, Rootfs};
 use crate::error::Result;
 use crate::image::oci::local::{Form, Local};
 use crate::image::oci::reference::Reference;
@@ -75,10 +75,10 @@ fn is_gone(name: &ImageName, images: &Images<'_>, old: &ImageOrigin) -> Result<b
     }
 }
 
-/// Whether a file's image would have to be fetched.
+/// Whether an image of a file's would have to be fetched.
 pub(super) fn is_elsewhere(file: &MachineFile, images: &Images<'_>) -> bool {
-    let reference = file.settings.image.as_ref().and_then(|name| name.as_str().parse::<Reference>().ok());
-    reference.is_some_and(|reference| images.has(&reference).is_ok_and(|has| !has))
+    let mut references = named(file).filter_map(|name| name.as_str().parse::<Reference>().ok());
+    references.any(|reference| images.has(&reference).is_ok_and(|has| !has))
 }
 
 /// The file that is another if the image is, where it is a file here.
@@ -101,9 +101,14 @@ pub(super) enum Stands {
     ForNothing,
 }
 
-/// What the name of a file's image stands for; nothing is opened, made or fetched.
-pub(super) fn stands(app: &App, file: &MachineFile) -> Stands {
-    let Some(reference) = file.settings.image.as_ref().and_then(|name| name.as_str().parse::<Reference>().ok()) else {
+/// The images that a file names: what is run, and whose files are the root file system.
+pub(super) fn named(file: &MachineFile) -> impl Iterator<Item = &ImageName> {
+    file.settings.image.iter().chain(file.settings.rootfs.as_ref().and_then(Rootfs::image))
+}
+
+/// What an image's name stands for; nothing is opened, made or fetched.
+pub(super) fn stands(app: &App, name: &ImageName) -> Stands {
+    let Ok(reference) = name.as_str().parse::<Reference>() else {
         // One that is a file here is told by that.
         return Stands::Fixed;
     };

@@ -1,6 +1,7 @@
 //! The images that machines are made of: fetched when they are not there, and held until the machine has what is in them.
 
 use std::cell::OnceCell;
+use std::path::PathBuf;
 
 use super::app::App;
 use super::pkg::progress::Progress;
@@ -9,8 +10,8 @@ use crate::image::oci::choose::Asked;
 use crate::image::oci::pull::{self, Policy};
 use crate::image::oci::reference::Reference;
 use crate::image::oci::resolve::{self, Resolved};
-use crate::machine::Arch;
-use crate::store::{Blobs, RootfsCache};
+use crate::machine::{Arch, ImageOrigin};
+use crate::store::{Blobs, RootfsCache, Target};
 
 /// The images of a scope. Nothing is opened before one is asked for.
 #[derive(Debug)]
@@ -47,11 +48,20 @@ impl<'a> Images<'a> {
     pub(crate) fn resolve_by(&self, policy: Policy, name: &str, arch: Option<Arch>) -> Result<Resolved> {
         let HeldImages { blobs, cache } = self.held()?;
         let asked = Asked { plat: None, arch };
-        resolve::resolve(name, &asked, blobs, cache, &|reference| {
-            let progress = Progress::new(self.quiet);
-            let watch = |digest, step| progress.show(digest, step);
-            pull::ensure(blobs, reference, policy, &asked, &watch).map(|pulled| pulled.root)
-        })
+        resolve::resolve(name, &asked, blobs, cache, &|reference| self.fetch(policy, blobs, reference, &asked))
+    }
+
+    /// All files of an image, as a RAM disk.
+    pub(crate) fn files(&self, policy: Policy, name: &str, arch: Arch) -> Result<(ImageOrigin, PathBuf)> {
+        let HeldImages { blobs, cache } = self.held()?;
+        let asked = Asked { plat: None, arch: Some(arch) };
+        resolve::files(name, &asked, blobs, cache, &|reference| self.fetch(policy, blobs, reference, &asked))
+    }
+
+    fn fetch(&self, policy: Policy, blobs: &Blobs, reference: &Reference, asked: &Asked) -> Result<Target> {
+        let progress = Progress::new(self.quiet);
+        let watch = |digest, step| progress.show(digest, step);
+        pull::ensure(blobs, reference, policy, asked, &watch).map(|pulled| pulled.root)
     }
 
     /// Lets go of them when that is dropped.

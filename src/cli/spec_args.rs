@@ -78,8 +78,9 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
 
-    /// The root file system: a directory or a tar archive, which becomes a RAM disk, or a RAM disk, a CPIO archive
-    #[arg(short = 'i', long, visible_alias = "initrd", value_name = "DIR|FILE", value_hint = clap::ValueHint::AnyPath)]
+    /// The root file system: a directory, a tar archive or an image (NAME:TAG, oci:DIR), whose files become a RAM disk, or a RAM
+    /// disk, a CPIO archive
+    #[arg(short = 'i', long, visible_alias = "initrd", value_name = "DIR|FILE|IMAGE", value_hint = clap::ValueHint::AnyPath)]
     rootfs: Option<PathBuf>,
 
     /// The kernel that loads a program for Linux: a kernel's file, or an image

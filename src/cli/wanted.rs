@@ -2,7 +2,7 @@
 //! that amounts to, changing nothing; [`Settled::make`] makes what a machine has of its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::app::App;
@@ -18,9 +18,9 @@ use crate::image::kernel::KernelInfo;
 use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
-    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageOrigin, Kernel, KernelKind, Limits, MachineName,
-    MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Pull, Ready,
-    Record, RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec, VolumeName,
+    Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageName, ImageOrigin, Kernel, KernelKind, Limits,
+    MachineName, MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Pull,
+    Ready, Record, RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec, VolumeName,
 };
 use crate::network::{self, Networks};
 use crate::paths::{self, Scope};
@@ -79,6 +79,8 @@ pub(crate) struct Wanted {
     pub(crate) health: Option<Health>,
     /// The image that its kernel and the rest are of.
     pub(crate) image: Option<ImageOrigin>,
+    /// The image whose files the root file system is.
+    pub(crate) rootfs_image: Option<ImageOrigin>,
     /// When images are fetched that are found out to be needed.
     pub(crate) pull: Pull,
 }
@@ -128,6 +130,7 @@ impl Wanted {
             ready_timeout: None,
             health: None,
             image: None,
+            rootfs_image: None,
             pull: Pull::Missing,
         }
     }
@@ -137,8 +140,19 @@ impl Wanted {
         let networks = attachments(app, self.networks.clone())?;
         let images = Images::new(app, self.pull, false);
         let (this, kernel) = program::settle(self, &images)?;
+        let this = this.with_rootfs_of_image(&images, kernel.arch)?;
         let settled = this.settle_on(app, &kernel, networks)?;
         Ok(Settled { images: images.into_held(), ..settled })
+    }
+
+    /// The same with the files of the image that its root file system is, if it is one's.
+    fn with_rootfs_of_image(self, images: &Images<'_>, arch: Arch) -> Result<Self> {
+        let path = self.rootfs.as_deref().filter(|path| path.symlink_metadata().is_err());
+        let Some(name) = path.and_then(Path::to_str).and_then(ImageName::beside_paths) else { return Ok(self) };
+        let name = if name.file().is_some() { name.below(&paths::absolute(Path::new("."))?) } else { name };
+        let cannot = || format!("rootfs {name} is no file here, and as an image");
+        let (image, files) = images.files(self.pull, name.as_str(), arch).with_context(cannot)?;
+        Ok(Self { rootfs: Some(files), rootfs_image: Some(image), ..self })
     }
 
     /// The same for one whose kernel is a kernel and was looked at.
@@ -241,6 +255,7 @@ impl Wanted {
             ready_timeout_ms: self.ready_timeout.map(milliseconds),
             health: self.health,
             image: self.image,
+            rootfs_image: self.rootfs_image,
         })
     }
 

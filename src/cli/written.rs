@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::file_image;
 use super::wanted::Wanted;
-use crate::config::{Entrypoint, MachineFile, Settings};
+use crate::config::{Entrypoint, MachineFile, Rootfs, Settings};
 use crate::error::{Error, Result};
 use crate::machine::{
     Abilities, Accel, Attachment, ImageOrigin, Kernel, Machined, Mount, MountRequest, MountSource, NetworkRequest,
@@ -41,6 +41,9 @@ pub(super) fn wanted(file: &MachineFile) -> Result<Wanted, Vec<Error>> {
     if let Some(image) = &settings.image {
         hold("image", file_image::check(image));
     }
+    if let Some(image) = settings.rootfs.as_ref().and_then(Rootfs::image) {
+        hold("rootfs", file_image::check(image));
+    }
     if let Some(key) = settings.idle_image() {
         hold(key, Err(Error::new(format!("{key} goes with image"))));
     }
@@ -72,7 +75,7 @@ impl Wanted {
             machine_type: settings.machine_type,
             dialect: settings.dialect,
             env: settings.env.unwrap_or_default(),
-            rootfs: settings.rootfs,
+            rootfs: settings.rootfs.as_ref().map(Rootfs::to_path),
             rootfs_compress: settings.rootfs_compress.unwrap_or_default(),
             ports: settings.ports.unwrap_or_default(),
             networks: settings.networks.unwrap_or_default(),
@@ -114,7 +117,10 @@ pub(super) fn settings_of(spec: &Spec) -> Settings {
         args: some(spec.app_args.clone()),
         memory: Some(spec.memory),
         cpus: some(spec.cpus).filter(|cpus| *cpus != 1),
-        rootfs: spec.rootfs.clone().filter(|_| !is_own),
+        rootfs: match &spec.rootfs_image {
+            Some(image) => Some(Rootfs::Image(image.pinned())),
+            None => spec.rootfs.clone().filter(|_| !is_own).map(Rootfs::Path),
+        },
         rootfs_compress: some(spec.rootfs_compress),
         ports: some(spec.ports.clone()),
         networks: some(spec.networks.iter().map(|on| request_of(on, spec)).collect()),
@@ -353,8 +359,12 @@ mod tests {
         );
         assert_eq!((settings.kernel, settings.rootfs), (None, None));
         // One that was given beside it is not the image's.
-        let given = Spec { rootfs: Some("/srv/root".into()), ..spec };
-        assert_eq!(settings_of(&given).rootfs, Some("/srv/root".into()));
+        let given = Spec { rootfs: Some("/srv/root".into()), ..spec.clone() };
+        assert_eq!(settings_of(&given).rootfs, Some(Rootfs::Path("/srv/root".into())));
+        let files =
+            ImageOrigin { reference: "oci:/srv/root".into(), manifest: crate::machine::Digest::from_bytes([2; 32]) };
+        let text = settings_of(&Spec { rootfs_image: Some(files), ..spec }).to_text();
+        assert!(text.contains("rootfs = \"oci:/srv/root\"\n"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The image that a machine is made of, in the place of a kernel's file.
+//! The image that a machine is made of, in the place of a kernel's file, or of a root file system's.
+
+use std::path::PathBuf;
 
 use toml::Value;
 
@@ -40,6 +42,57 @@ impl Setting for Entrypoint {
 
     fn write(&self) -> Option<Value> {
         Some(Value::Array(self.0.iter().map(|text| escaped(text)).collect()))
+    }
+}
+
+/// What the root file system is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rootfs {
+    /// A directory or a file.
+    Path(PathBuf),
+    /// The files of an image.
+    Image(ImageName),
+}
+
+impl Rootfs {
+    /// The directory or the file.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// The image.
+    pub fn image(&self) -> Option<&ImageName> {
+        match self {
+            Self::Path(_) => None,
+            Self::Image(image) => Some(image),
+        }
+    }
+
+    /// Either, as `--rootfs` takes it.
+    pub fn to_path(&self) -> PathBuf {
+        match self {
+            Self::Path(path) => path.clone(),
+            Self::Image(image) => image.as_str().into(),
+        }
+    }
+}
+
+impl Setting for Rootfs {
+    fn read(value: &Written<'_>, around: &Around<'_>) -> Read<Self> {
+        match ImageName::beside_paths(&text(value, around, "a text, a path or an image's name")?) {
+            Some(image) => Ok(Self::Image(image.below(around.base))),
+            None => PathBuf::read(value, around).map(Self::Path),
+        }
+    }
+
+    fn write(&self) -> Option<Value> {
+        match self {
+            Self::Path(path) => path.write(),
+            Self::Image(image) => image.write(),
+        }
     }
 }
 

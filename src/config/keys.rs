@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::image::Entrypoint;
+use super::image::{Entrypoint, Rootfs};
 use super::value::{Around, Directives, Install, Read, Setting, Written};
 use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet, DeviceRate, Weight};
 use crate::machine::{
@@ -66,8 +66,8 @@ settings! {
     memory: Bytes = "memory";
     /// Virtual CPUs.
     cpus: u32 = "cpus";
-    /// The root file system: a directory, a tar archive, a RAM disk.
-    rootfs: PathBuf = "rootfs";
+    /// The root file system: a directory, a tar archive, a RAM disk, an image.
+    rootfs: Rootfs = "rootfs";
     /// How the RAM disk is compressed that a directory or a tar archive becomes.
     rootfs_compress: Compression = "rootfs-compress";
     /// Published ports.

@@ -26,7 +26,7 @@ mod value;
 mod write;
 
 pub use dirs::Dirs;
-pub use image::Entrypoint;
+pub use image::{Entrypoint, Rootfs};
 pub use keys::Settings;
 pub use load::{MachineFile, check, load, names, own_file};
 pub use parse::{Written, parse};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::mark::written_for;
-use crate::config::MachineFile;
+use crate::config::{MachineFile, Rootfs};
 use crate::image::oci::reference::Reference;
 use crate::machine::{
     Accel, Arch, Bytes, ImageName, Kernel, KernelKind, MachineId, MachineName, Machined, Manager, MountRequest,
@@ -65,8 +65,8 @@ fn spec(file: &MachineFile) -> Spec {
         cpus: settings.cpus.unwrap_or(1),
         accel: settings.accel.unwrap_or(Accel::Auto),
         machine_type: settings.machine_type,
-        initrd: settings.rootfs.clone(),
-        rootfs: settings.rootfs,
+        initrd: settings.rootfs.as_ref().map(Rootfs::to_path),
+        rootfs: settings.rootfs.as_ref().map(Rootfs::to_path),
         rootfs_digest: None,
         rootfs_compress: settings.rootfs_compress.unwrap_or_default(),
         stop_timeout_ms: milliseconds(settings.stop_timeout.unwrap_or(STOP_TIMEOUT)),
@@ -90,6 +90,7 @@ fn spec(file: &MachineFile) -> Spec {
         ready_timeout_ms: settings.ready_timeout.map(milliseconds),
         health,
         image: None,
+        rootfs_image: None,
     }
 }
 

@@ -54,6 +54,14 @@ impl ImageName {
         &self.0
     }
 
+    /// An image's name where a path may stand as well: that of a file here, or a reference with its tag or its digest. A path that
+    /// has a colon begins with `/`, `.` or `~`.
+    pub fn beside_paths(text: &str) -> Option<Self> {
+        let name: Self = text.parse().ok()?;
+        let is_one = name.file().is_some() || (!text.starts_with(['/', '.', '~']) && text.contains([':', '@']));
+        is_one.then_some(name)
+    }
+
     /// The directory or the file of an image that is one here.
     pub fn file(&self) -> Option<&Path> {
         self.parts().map(|(_, path, _)| Path::new(path))
@@ -166,6 +174,16 @@ mod tests {
         }
         for bad in ["", "a\nb", "a\0"] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_told_from_a_path_by_its_tag() {
+        for name in ["web:v1", "a.org/web@sha256:x", "localhost:5000/web:v1", "oci:dir", "oci-archive:/srv/web.tar"] {
+            assert_eq!(ImageName::beside_paths(name).unwrap().as_str(), name);
+        }
+        for path in ["web", "web/root", "web.cpio", "/a:b", "./a:b", "../a:b", "~/a:b", ""] {
+            assert_eq!(ImageName::beside_paths(path), None, "{path}");
         }
     }
 

@@ -109,6 +109,9 @@ pub struct Spec {
     /// The image that it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageOrigin>,
+    /// The image whose files are its root file system, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs_image: Option<ImageOrigin>,
 }
 
 impl Spec {
@@ -239,6 +242,7 @@ impl Spec {
             ready_timeout_ms: None,
             health: None,
             image: None,
+            rootfs_image: None,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn of_kraftfile(dir: &Path, file: &Path, asked: &Asked<'_>) -> Result
     };
     Ok(Found {
         what: As::Project,
-        rootfs: file.rootfs.map(|path| kraftfile::join(dir, &path)).or(base.rootfs),
+        rootfs: file.rootfs.map(|path| rootfs(dir, &path)).transpose()?.or(base.rootfs),
         command: if file.cmd.is_empty() { base.command } else { file.cmd },
         env: base.env.into_iter().chain(file.env).collect(),
         labels: base.labels.into_iter().chain(file.labels).collect(),
@@ -47,6 +47,16 @@ fn of_runtime(dir: &Path, file: &Kraftfile, runtime: &Runtime, asked: &Asked<'_>
         Runtime::Kernel(path) => Ok(Found { arch, ..Found::new(As::Project, kraftfile::join(dir, path)) }),
         Runtime::Image(reference) => of_image(dir, reference, &Asked { arch: asked.arch.or(arch), ..*asked })
             .map_err(|error| error.context(format!("{}: runtime", file.path.display()))),
+    }
+}
+
+/// What the root file system is made of: a path is relative to the project's directory, and so is that of an image that is a
+/// file.
+fn rootfs(dir: &Path, said: &Path) -> Result<PathBuf> {
+    let path = kraftfile::join(dir, said);
+    match said.to_str().and_then(ImageName::beside_paths) {
+        Some(image) if !path.exists() => Ok(image.below(&paths::absolute(dir)?).as_str().into()),
+        Some(_) | None => Ok(path),
     }
 }
 

@@ -49,7 +49,7 @@ impl Layout {
             let mut builder = tar::Builder::new(Vec::new());
             let mut header = tar::Header::new_gnu();
             header.set_size(data.len() as u64);
-            header.set_mode(0o644);
+            header.set_mode(0o755);
             header.set_uid(0);
             header.set_gid(0);
             header.set_mtime(0);
@@ -192,6 +192,42 @@ fn the_directory_of_an_image_is_where_its_program_starts() {
     assert!(explained.lines().any(|line| line == note), "{explained}");
     let error = lab.kraft(["run", "--workdir", "/srv", &tiny]).fails(125);
     assert!(error.starts_with("--workdir goes with a program for Linux: "), "{error}");
+}
+
+#[test]
+fn the_files_of_an_image_may_be_the_root_file_system() {
+    let lab = Lab::new("imageroot").with_store();
+    let layout = Layout::new(&lab);
+    let layers = [("bin/show", read(guest("show-static")))];
+    let image = layout.tag(layout.image("linux", "amd64", &json!({}), &layers, gzip), "v1");
+    let (name, loader) = (lab.name("vm"), guest("elfloader"));
+    let words = ["run", "--systemd", "-d", "--name", &name, "--rootfs", &image, &loader, "--", "/bin/show", "a word"];
+    lab.kraft(words).ok();
+    lab.until_console("vm", "argument [a word]");
+    assert_eq!(lab.inspect("vm")["record"]["spec"]["rootfs_image"]["reference"], *image);
+    // Its file says what it was made of.
+    let text = lab.kraft(["export", &name]).ok();
+    assert!(text.contains(&format!("rootfs = \"{image}\"\n")) && text.contains("kernel = "), "{text}");
+    lab.kraft(["rm", "--force", &name]).ok();
+    let dir = lab.state().with_file_name("m");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(format!("{name}.toml")), &text).unwrap();
+    let apply = || lab.kraft(["apply", dir.to_str().unwrap()]).ok();
+    assert_eq!(apply(), format!("created {name}\n"));
+    lab.until_console("vm", "argument [a word]");
+    assert_eq!(apply(), format!("unchanged {name}\n"));
+    lab.kraft(["rm", "--force", &name]).ok();
+    assert_eq!(files(&lab), Vec::<String>::new());
+
+    // A name needs its tag, so that a file that is missing is no image.
+    let run = |rootfs: &str| lab.kraft(["run", "-d", "--pull", "never", "--name", &name, "--rootfs", rootfs, &loader]);
+    let error = run("no:such").fails(127);
+    assert!(
+        error.starts_with("rootfs no:such is no file here, and as an image: image unikraft.org/no:such"),
+        "{error}"
+    );
+    assert_eq!(run("missing.cpio").fails(127), "rootfs not found: missing.cpio");
+    assert!(run("./no:such").fails(127).starts_with("rootfs not found: "));
 }
 
 #[test]

@@ -201,10 +201,12 @@ pub(in crate::cli) fn is_same(app: &App, settled: &mut Settled, old: &Record) ->
 
 /// The same content by the same name is the same image, whether its digest was said or not.
 fn keep_image(new: &mut Spec, old: &Spec) {
-    if let (Some(new), Some(old)) = (&mut new.image, &old.image)
-        && new.is_same(old)
-    {
-        new.reference.clone_from(&old.reference);
+    for (new, old) in [(&mut new.image, &old.image), (&mut new.rootfs_image, &old.rootfs_image)] {
+        if let (Some(new), Some(old)) = (new, old)
+            && new.is_same(old)
+        {
+            new.reference.clone_from(&old.reference);
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Rootfs;
 
 /// A directory of machine files.
 struct Scratch(PathBuf);
@@ -114,14 +115,16 @@ fn everything_can_be_said_and_comes_back() {
     let again = again.load("web").unwrap_or_else(|flaws| panic!("{flaws:?}\n{}", settings.to_text()));
     assert_eq!(again.settings, *settings, "{}", settings.to_text());
     let mut said: Vec<_> = settings.values().into_iter().map(|(key, _)| key).collect();
-    let of_image = "image = \"oci:web:v1\"\nentrypoint = []\npull = \"always\"\n";
+    let of_image = "image = \"oci:web:v1\"\nentrypoint = []\npull = \"always\"\nrootfs = \"oci:root\"\n";
     let files = Scratch::new(&[("etc/web.toml", of_image)]);
     let settings = files.load("web").unwrap().settings;
     let name = settings.image.as_ref().unwrap().as_str();
     assert_eq!(name, format!("oci:{}:v1", files.0.join("etc/web").display()));
     let again = Scratch::new(&[("etc/web.toml", &settings.to_text())]);
     assert_eq!(again.load("web").unwrap().settings, settings, "{}", settings.to_text());
-    said.splice(1..1, settings.values().into_iter().map(|(key, _)| key));
+    said.splice(1..1, settings.values().into_iter().map(|(key, _)| key).filter(|key| *key != "rootfs"));
+    let rootfs = settings.rootfs.as_ref().and_then(Rootfs::image).unwrap().as_str();
+    assert_eq!(rootfs, format!("oci:{}", files.0.join("etc/root").display()));
     assert_eq!(said, Settings::KEYS, "the test says everything");
 }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::choose::{self, Asked, Plat};
-use super::contents::{self, Contents, Layout};
+use super::contents::{self, Contents, Layout, Source};
 use super::local::Local;
 use super::reference::Reference;
 use super::urunc;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::machine::{Arch, Digest};
+use crate::image::tarball::Limits;
+use crate::machine::{Arch, Digest, ImageOrigin};
 use crate::store::{Blobs, RootfsCache, Target};
 
 /// Finds what a reference stands for in the store, or fetches it.
@@ -55,21 +56,46 @@ pub fn is_local(name: &str) -> bool {
 /// # Errors
 /// When there is no such image ([`Kind::NotFound`]), nothing in it is for what is asked, or it cannot be run here.
 pub fn resolve(name: &str, asked: &Asked, blobs: &Blobs, cache: &RootfsCache, fetch: &Fetch<'_>) -> Result<Resolved> {
-    let (full, target) = match Local::parse(name) {
-        Some(local) => {
-            let imported = local?.import(cache, blobs)?;
-            (name.to_owned(), imported.target)
-        }
-        None => {
-            let reference: Reference = name.parse()?;
-            (reference.to_string(), fetch(&reference)?)
-        }
-    };
+    let (full, target) = find(name, blobs, cache, fetch)?;
     let of = || format!("image {full}");
     let chosen = choose::choose(&|digest| blobs.open(digest), target.digest, asked).with_context(of)?;
     runs_here(&chosen.variant.plat).with_context(of)?;
     let contents = contents::read(blobs, cache, chosen.variant.manifest).with_context(of)?;
     resolved(full, &chosen.why, contents, cache)
+}
+
+/// All files of an image as a RAM disk, whatever it is for and has. It is in the cache.
+///
+/// # Errors
+/// As [`resolve`], but that it need not have a kernel.
+pub fn files(
+    name: &str,
+    asked: &Asked,
+    blobs: &Blobs,
+    cache: &RootfsCache,
+    fetch: &Fetch<'_>,
+) -> Result<(ImageOrigin, PathBuf)> {
+    let (reference, target) = find(name, blobs, cache, fetch)?;
+    let of = || format!("image {reference}");
+    let open = |digest| blobs.open(digest);
+    let manifest = choose::choose(&open, target.digest, asked).with_context(of)?.variant.manifest;
+    let files = Source { open: &open, cache, limits: Limits::OURS }.files(manifest).with_context(of)?;
+    let files = files.ok_or_else(|| Error::of(Kind::NotFound, format!("image {reference} has no files")))?;
+    Ok((ImageOrigin { reference, manifest }, cache.path(files)))
+}
+
+/// An image's name in full, and what that stands for.
+fn find(name: &str, blobs: &Blobs, cache: &RootfsCache, fetch: &Fetch<'_>) -> Result<(String, Target)> {
+    match Local::parse(name) {
+        Some(local) => {
+            let imported = local?.import(cache, blobs)?;
+            Ok((name.to_owned(), imported.target))
+        }
+        None => {
+            let reference: Reference = name.parse()?;
+            Ok((reference.to_string(), fetch(&reference)?))
+        }
+    }
 }
 
 fn runs_here(plat: &Plat) -> Result<()> {

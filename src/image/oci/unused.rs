@@ -17,7 +17,7 @@ pub struct Users(Vec<(MachineName, Uses)>);
 /// What a machine's record says of images.
 #[derive(Debug)]
 enum Uses {
-    This(Option<Digest>),
+    These(Vec<Digest>),
     /// The record cannot be read: a digest counts if it stands in this text.
     Perhaps(String),
 }
@@ -29,7 +29,10 @@ impl Users {
     /// When the machines cannot be listed.
     pub fn find(store: &Store) -> Result<Self> {
         let uses = |machine: &MachineName| match store.read(machine) {
-            Ok(record) => Uses::This(record.spec.image.map(|image| image.manifest)),
+            Ok(record) => {
+                let both = record.spec.image.into_iter().chain(record.spec.rootfs_image);
+                Uses::These(both.map(|image| image.manifest).collect())
+            }
             Err(_) => Uses::Perhaps(store.record_text(machine).unwrap_or_default()),
         };
         let with_uses = |machine: MachineName| (machine.clone(), uses(&machine));
@@ -39,7 +42,7 @@ impl Users {
     /// The machines that were made of this manifest.
     pub fn of(&self, manifest: Digest) -> Vec<MachineName> {
         let used = |uses: &Uses| match uses {
-            Uses::This(digest) => *digest == Some(manifest),
+            Uses::These(digests) => digests.contains(&manifest),
             Uses::Perhaps(text) => text.contains(&manifest.to_string()),
         };
         self.0.iter().filter(|(_, uses)| used(uses)).map(|(machine, _)| machine.clone()).collect()
