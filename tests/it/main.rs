@@ -54,3 +54,4 @@ mod stop;
 mod systemd;
 mod user;
 mod volumes;
+mod whole;
