@@ -132,6 +132,19 @@ pub(super) fn taken(wanted: &Wanted, kernel: &KernelInfo) -> Result<Option<Taken
     }
 }
 
+/// What becomes of a program, for whoever asks why.
+pub(super) fn note(wanted: &Wanted) -> Option<String> {
+    let kernel = kernel::inspect(&wanted.kernel, wanted.arch).ok()?;
+    let becomes = match taken(wanted, &kernel).ok()?? {
+        Taken::Archive => "the program and its libraries become a RAM disk, which the loader unpacks",
+        Taken::Share => {
+            "the program and its libraries become a directory of the machine's own, as the loader mounts its root by 9P"
+        }
+        Taken::Whole => "the program becomes the RAM disk, as the loader has no file system",
+    };
+    Some(becomes.to_owned())
+}
+
 /// Checks that the place is free where a program and its libraries are to be.
 pub(super) fn check_root(spec: &Spec, volumes: &[Mount]) -> Result<()> {
     let kernel = spec.kernel.given().display();

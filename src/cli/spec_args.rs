@@ -237,8 +237,11 @@ impl SpecArgs {
         let Looked { tried, found } = self.look(&images);
         let mut explanation = Explanation::new(self.source.what.clone(), tried);
         let outcome = found.and_then(|found| {
-            let (what, notes) = (found.what.as_str(), [&found.notes[..], &found.warnings].concat());
-            self.into_wanted(found, &images).map(|wanted| explanation.found(what, wanted, notes))
+            let (what, mut notes) = (found.what.as_str(), [&found.notes[..], &found.warnings].concat());
+            self.into_wanted(found, &images).map(|wanted| {
+                notes.extend(program::note(&wanted));
+                explanation.found(what, wanted, notes);
+            })
         });
         outcome.inspect_err(|error| explanation.failed(error)).and(explanation.show(format))
     }

@@ -209,6 +209,14 @@ fn what_a_program_becomes_is_explained() {
         (&program.as_str().into(), &serde_json::json!([program, "one", "two"]))
     );
     assert_eq!(said["tried"][1]["why"], format!("{program} is a program for Linux"));
+    let note = |loader: &str| {
+        let args = ["run", "--explain", "-o", "json", "--elfloader", &guest(loader), &guest("show-static")];
+        let said: serde_json::Value = serde_json::from_str(&lab.kraft(args).ok()).unwrap();
+        said["notes"][0].as_str().unwrap().to_owned()
+    };
+    assert!(note("elfloader").contains("become a RAM disk"));
+    assert!(note("elfloader-share").contains("a directory of the machine's own"));
+    assert!(note("elfloader-whole").contains("as the loader has no file system"));
     // The environment has the loader where the command line has none.
     let said = lab.kraft_with("KRAFT_ELFLOADER", &loader, ["run", "--explain", "-o", "json", &program]).ok();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap()["kernel"], loader);
