@@ -130,9 +130,27 @@ impl Manager {
     pub(super) fn stop_unless_asked(&mut self, unit: &str) -> Result<(), Failure> {
         let call = || method("StopUnit", &(unit, "fail"), format!("stop unit {unit}"));
         match self.bus()?.call_again(call) {
-            Err(failure) if matches!(failure.cause, Cause::NoSuchUnit | Cause::JobExists) => Ok(()),
+            Err(failure) if failure.cause == Cause::NoSuchUnit => Ok(()),
+            Err(failure) if failure.cause == Cause::JobExists => {
+                if self.is_to_start_again(unit)? {
+                    Ok(())
+                } else {
+                    self.stop_soon(unit)
+                }
+            }
             result => result.map(drop),
         }
+    }
+
+    /// Whether a job waits for a unit's end to start it then. That of a start that has failed is there until that end, too, but
+    /// does not wait for it.
+    fn is_to_start_again(&mut self, unit: &str) -> Result<bool, Failure> {
+        type Row<'a> = (u32, &'a str, &'a str, &'a str, OwnedObjectPath, OwnedObjectPath);
+        let message = self.bus()?.call_again(|| method("ListJobs", &(), "list jobs"))?;
+        let body = message.body();
+        let rows: Vec<Row<'_>> = body.deserialize().map_err(unreadable)?;
+        let waits = |kind: &str, state: &str| kind == "restart" || (kind == "start" && state == "waiting");
+        Ok(rows.into_iter().any(|(_, of, kind, state, ..)| of == unit && waits(kind, state)))
     }
 
     /// What the manager says its version is.
