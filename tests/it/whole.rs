@@ -39,7 +39,7 @@ fn arrived(lab: &Lab, short: &str) {
 }
 
 fn what_an_image_and_files_say_arrives_whole(keeper: Keeper) {
-    let lab = keeper.lab("whole").with_store();
+    let lab = keeper.lab("sayall").with_store();
     let dir = lab.state().parent().unwrap().join("files");
     let (root, project) = (dir.join("root"), dir.join("project"));
     for dir in [&root.join("bin"), &project] {
@@ -78,7 +78,7 @@ fn what_an_image_and_files_say_arrives_whole(keeper: Keeper) {
     let file = dir.join("compose.yaml");
     let service = json!({"image": image, "command": words, "environment": env, "network_mode": "none",
                          "container_name": lab.name("service")});
-    fs::write(&file, json!({"name": "whole", "services": {"service": service}}).to_string()).unwrap();
+    fs::write(&file, json!({"name": "sayall", "services": {"service": service}}).to_string()).unwrap();
     let compose = |verb: &[&str]| {
         let first = ["compose", "-f", file.to_str().unwrap()];
         lab.kraft(first.iter().chain(verb))
