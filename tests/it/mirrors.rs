@@ -66,8 +66,9 @@ fn a_mirror_is_asked_first_and_the_registry_if_it_fails() {
     for registry in [&own, &mirror] {
         registry.let_in(lab).ok();
     }
+    let (at, copies) = (own.name.clone(), mirror.name.clone());
     let rule = |more: &str| {
-        let (own, mirror) = (&own.name, &mirror.name);
+        let (own, mirror) = (&at, &copies);
         format!("[[registry]]\nlocation = '{own}'\n{more}\n[[registry.mirror]]\nlocation = '{mirror}'\n")
     };
     home.configure(&rule(""));
@@ -77,7 +78,7 @@ fn a_mirror_is_asked_first_and_the_registry_if_it_fails() {
     // What it lacks, and what it does not answer.
     mirror.kill();
     let said = lab.kraft(["pkg", "pull", &names[1]]);
-    assert!(said.err.contains(&format!("the mirror {}/second:v1: ", mirror.name)), "{}", said.err);
+    assert!(said.err.contains(&format!("the mirror {copies}/second:v1: ")), "{}", said.err);
     said.ok();
     // What is new goes to where the mirror has it from.
     let other = format!("{}/other:v1", own.name);
@@ -85,10 +86,7 @@ fn a_mirror_is_asked_first_and_the_registry_if_it_fails() {
     home.configure(&rule("blocked = true"));
     for verb in ["pull", "push"] {
         let error = lab.kraft(["pkg", verb, &names[0]]).fails(125);
-        assert!(
-            error.contains(&format!("{} is blocked by {}/registries.conf", own.name, home.dir.display())),
-            "{error}"
-        );
+        assert!(error.contains(&format!("{at} is blocked by {}/registries.conf", home.dir.display())), "{error}");
     }
     home.configure("[[registry]]\nlocation = 7");
     let error = lab.kraft(["pkg", "pull", &names[0]]).fails(125);
