@@ -4,21 +4,25 @@
 //! Unikraft's layers, urunc's file, Unikraft's files. An image of none of these has files alone, as
 //! containers have.
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufWriter, Read, Write as _};
+use std::io::{BufWriter, Write as _};
 
 use sha2::{Digest as _, Sha256};
 
 use super::choose::{self, Variant};
 use super::documents::{self, Config, Configuration, Document, Manifest, Open};
 use super::layer;
-use super::urunc::{self, Urunc};
+use super::urunc;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::image::tarball::{Layers, Limits};
 use crate::image::tree::{HardLinks, Packing, pack, show};
 use crate::machine::Digest;
 use crate::store::{Blobs, RootfsCache};
+
+use plan::{Plan, Rootfs, found, said};
 
 /// Where upstream has its files.
 pub const KERNEL: &str = "/unikraft/bin/kernel";
@@ -99,17 +103,6 @@ pub struct Contents {
     pub rootfs_is: &'static str,
 }
 
-/// Where things are in an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Plan {
-    layout: Layout,
-    why: String,
-    kernel: Option<String>,
-    rootfs: Rootfs,
-    cmdline: Option<String>,
-    version: Option<String>,
-}
-
 /// A file that is taken out of an image.
 #[derive(Debug, Clone, Copy)]
 enum What {
@@ -124,17 +117,6 @@ impl fmt::Display for What {
             Self::Initrd => "RAM disk",
         })
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Rootfs {
-    None,
-    /// A RAM disk, which is there.
-    File(String),
-    /// A RAM disk, if it is there.
-    Perhaps(String),
-    /// All files of the image but those that start it.
-    All,
 }
 
 /// What images are read from.
@@ -384,79 +366,6 @@ fn description(variant: Variant, manifest: &Manifest, configuration: &Configurat
 fn env(config: &Config) -> BTreeMap<String, String> {
     let all = config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
     all.filter(|(key, _)| !key.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
-/// What can be told without looking into the layers.
-fn said(manifest: &Manifest, configuration: &Configuration) -> Result<Option<Plan>> {
-    if let Some(urunc) = urunc::read(&urunc::keys(manifest, configuration))? {
-        return of_urunc(urunc, "its annotations or labels have urunc's keys").map(Some);
-    }
-    let annotated = |key: &str| {
-        let mut all = manifest.layers.iter().filter_map(|layer| layer.annotation(key));
-        all.next_back().map(str::to_owned)
-    };
-    Ok(annotated(KERNEL_ANNOTATION).map(|kernel| Plan {
-        layout: Layout::Unikraft,
-        why: format!("a layer is annotated as {KERNEL_ANNOTATION}"),
-        kernel: Some(kernel),
-        rootfs: annotated(INITRD_ANNOTATION).map_or_else(|| Rootfs::Perhaps(INITRD.to_owned()), Rootfs::File),
-        cmdline: None,
-        version: None,
-    }))
-}
-
-/// What the layers have.
-fn found(layers: &Layers) -> Result<Plan> {
-    if let Some((_, file)) = layers.file(urunc::FILE)? {
-        let mut bytes = Vec::new();
-        file.take(urunc::LIMIT + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", urunc::FILE))?;
-        if bytes.len() as u64 > urunc::LIMIT {
-            return Err(Error::new(format!("{} has more than {} bytes", urunc::FILE, urunc::LIMIT)));
-        }
-        let keys = urunc::parse(&bytes).with_context(|| urunc::FILE.to_owned())?;
-        if let Some(urunc) = urunc::read(&keys).with_context(|| urunc::FILE.to_owned())? {
-            return of_urunc(urunc, "it has a urunc.json");
-        }
-    }
-    let is_there = layers.file(KERNEL)?.is_some();
-    Ok(if is_there {
-        Plan {
-            layout: Layout::Unikraft,
-            why: format!("it has {KERNEL}"),
-            kernel: Some(KERNEL.to_owned()),
-            rootfs: Rootfs::Perhaps(INITRD.to_owned()),
-            cmdline: None,
-            version: None,
-        }
-    } else {
-        Plan {
-            layout: Layout::Files,
-            why: format!("it has neither {KERNEL} nor urunc's keys"),
-            kernel: None,
-            rootfs: Rootfs::None,
-            cmdline: None,
-            version: None,
-        }
-    })
-}
-
-fn of_urunc(urunc: Urunc, why: &str) -> Result<Plan> {
-    let rootfs = match (urunc.initrd, urunc.block, urunc.mount_rootfs) {
-        (Some(initrd), _, _) => Rootfs::File(initrd),
-        (None, Some(block), _) => {
-            return Err(Error::new(format!("it wants {block} as a disk, which kraft cannot give to a guest")));
-        }
-        (None, None, true) => Rootfs::All,
-        (None, None, false) => Rootfs::None,
-    };
-    Ok(Plan {
-        layout: Layout::Urunc,
-        why: why.to_owned(),
-        kernel: Some(urunc.binary),
-        rootfs,
-        cmdline: urunc.cmdline,
-        version: urunc.version,
-    })
 }
 
 fn fingerprint(manifest: Digest, what: &str) -> Digest {
