@@ -148,10 +148,14 @@ impl Registries {
         Ok(Sources { mirrors: mirrors.collect::<Result<_>>()?, own: at(&rule.location, rule.insecure)? })
     }
 
-    /// Whether plain HTTP will do for all of a registry.
+    /// Whether plain HTTP will do for a registry, be it somebody's mirror or at home there.
     pub(super) fn is_insecure(&self, registry: &str) -> bool {
-        let fitting = self.0.iter().filter(|rule| fit(registry, &rule.prefix).is_some());
-        fitting.max_by_key(|rule| rule.prefix.len()).is_some_and(|rule| rule.insecure)
+        let is_at = |location: &str| location.split('/').next() == Some(registry);
+        self.0.iter().any(|rule| {
+            let own =
+                if rule.location.is_empty() { fit(registry, &rule.prefix).is_some() } else { is_at(&rule.location) };
+            (rule.insecure && own) || rule.mirrors.iter().any(|mirror| mirror.insecure && is_at(&mirror.location))
+        })
     }
 }
 
@@ -274,10 +278,11 @@ mod tests {
         assert_eq!(sources(&all, "a.example.org/x"), ["mirror.org/example/x:latest", "a.example.org/x:latest"]);
         assert_eq!(sources(&all, "example.org/x"), ["example.org/x:latest"]);
         assert_eq!(sources(&all, "docker.io/x"), ["docker.io/library/x:latest"]);
-        assert!(
-            !all.is_insecure("unikraft.org")
-                && read("[[registry]]\nlocation='a.b'\ninsecure=true").unwrap().is_insecure("a.b")
-        );
+        for (registry, insecure) in
+            [("unikraft.org", true), ("localhost:5000", true), ("mirror.org", false), ("index.unikraft.io", false)]
+        {
+            assert_eq!(all.is_insecure(registry), insecure, "{registry}");
+        }
     }
 
     #[test]
