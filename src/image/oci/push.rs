@@ -27,7 +27,15 @@ pub fn push(blobs: &Blobs, image: &Reference, to: &Reference, watch: &Watch<'_>)
     send.collect(root.digest, &root.media_type).with_context(cannot)?;
     // Mirrors are copies: what is new goes to where they have it from.
     let place = sources::of(to).with_context(cannot)?.own;
-    let registry = Registry::connect(&place, Access::Push).with_context(cannot)?;
+    let mut registry = Registry::connect(&place, Access::Push).with_context(cannot)?;
+    // Where it was fetched from may be beside where it goes.
+    let (from, here) = (sources::of(image).map(|from| from.own.reference), &place.reference);
+    if let Ok(from) = from
+        && from.registry() == here.registry()
+        && from.repository() != here.repository()
+    {
+        registry = registry.like(from.repository());
+    }
     send.all(&registry, &to.version()).with_context(cannot)?;
     Ok(root)
 }
@@ -84,8 +92,10 @@ impl Send<'_> {
             }
             (self.watch)(digest, Step::Begin { size, from: 0 });
             let mut content = Watched { inner: self.blobs.open(digest)?, digest, watch: self.watch };
-            registry.put_blob(digest, size, &mut content).with_context(cannot)?;
-            (self.watch)(digest, Step::Done);
+            match registry.put_blob(digest, size, &mut content).with_context(cannot)? {
+                true => (self.watch)(digest, Step::Done),
+                false => (self.watch)(digest, Step::Known { size }),
+            }
         }
         let last = self.manifests.len().saturating_sub(1);
         for (at, (digest, media_type)) in self.manifests.iter().enumerate() {

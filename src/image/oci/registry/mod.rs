@@ -80,6 +80,8 @@ pub struct Registry {
     name: String,
     repository: String,
     access: Access,
+    /// Another repository of the registry that may have what is pushed.
+    like: Option<String>,
     credentials: Option<Credentials>,
     challenge: Option<Challenge>,
     /// The value of the header that proves who we are.
@@ -166,6 +168,7 @@ impl Registry {
                         name,
                         repository,
                         access,
+                        like: None,
                         credentials,
                         challenge,
                         authorization: Mutex::default(),
@@ -241,15 +244,26 @@ impl Registry {
         }
     }
 
-    /// Gives the registry a blob.
+    /// Names another repository of the same registry: a blob that it has need not be sent.
+    #[must_use]
+    pub(super) fn like(self, repository: &str) -> Self {
+        Self { like: Some(repository.to_owned()), ..self }
+    }
+
+    /// Gives the registry a blob. Says whether it was sent, as it may have it elsewhere.
     ///
     /// # Errors
     /// When it does not take it.
-    pub fn put_blob(&self, digest: Digest, size: u64, content: &mut dyn Read) -> Result<()> {
-        let url = self.url(&format!("/v2/{}/blobs/uploads/", self.repository));
+    pub fn put_blob(&self, digest: Digest, size: u64, content: &mut dyn Read) -> Result<bool> {
+        let mut url = self.url(&format!("/v2/{}/blobs/uploads/", self.repository));
+        if let Some(like) = &self.like {
+            url += &format!("?mount=sha256:{digest}&from={like}");
+        }
         let answer = self.call(Method::POST, &url, &[], Sent::Content(b"", ""))?;
-        if answer.status() != StatusCode::ACCEPTED {
-            return Err(self.refused(answer));
+        match answer.status() {
+            StatusCode::CREATED if self.like.is_some() => return Ok(false),
+            StatusCode::ACCEPTED => {}
+            _ => return Err(self.refused(answer)),
         }
         let place = text(answer.headers(), header::LOCATION);
         let place = place.ok_or_else(|| Error::new("it does not say where an upload goes"))?;
@@ -257,7 +271,7 @@ impl Registry {
         let joint = if place.contains('?') { '&' } else { '?' };
         let url = format!("{place}{joint}digest=sha256:{digest}");
         let answer = self.call(Method::PUT, &url, &[], Sent::Stream(content, size))?;
-        if answer.status().is_success() { Ok(()) } else { Err(self.refused(answer)) }
+        if answer.status().is_success() { Ok(true) } else { Err(self.refused(answer)) }
     }
 
     /// Gives the registry an index or a manifest, under a tag or its digest.

@@ -28,13 +28,15 @@ pub(super) fn answer(registry: &Registry, challenge: &Challenge) -> Result<Optio
         (Challenge::Basic, Some(Credentials::Password { user, password })) => Ok(Some(basic(user, password))),
         (Challenge::Basic, Some(Credentials::Identity(_)) | None) => Ok(None),
         (Challenge::Bearer { realm, service, .. }, credentials) => {
-            let scope = match registry.access {
+            let of = |repository: &str, what: &str| format!("repository:{repository}:{what}");
+            let mut scopes = match registry.access {
                 // What it names there may be an example, which nobody may have.
-                Access::None => None,
-                Access::Pull => Some(format!("repository:{}:pull", registry.repository)),
-                Access::Push => Some(format!("repository:{}:pull,push", registry.repository)),
+                Access::None => Vec::new(),
+                Access::Pull => vec![of(&registry.repository, "pull")],
+                Access::Push => vec![of(&registry.repository, "pull,push")],
             };
-            fetch(registry, realm, service.as_deref(), scope.as_deref(), credentials.as_ref())
+            scopes.extend(registry.like.as_ref().map(|like| of(like, "pull")));
+            fetch(registry, realm, service.as_deref(), &scopes, credentials.as_ref())
                 .map(|token| Some(format!("Bearer {token}")))
         }
     }
@@ -48,7 +50,7 @@ fn fetch(
     registry: &Registry,
     realm: &str,
     service: Option<&str>,
-    scope: Option<&str>,
+    scopes: &[String],
     credentials: Option<&Credentials>,
 ) -> Result<String> {
     let origin = Origin::of(realm).filter(|origin| is_safe(registry, origin));
@@ -62,17 +64,23 @@ fn fetch(
     };
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     pairs.extend(service.map(|service| ("service", service)));
-    pairs.extend(scope.map(|scope| ("scope", scope)));
+    let joined = scopes.join(" ");
     let asked = match credentials {
         Some(Credentials::Identity(token)) => {
+            // A form has it in one field, an address in several.
+            pairs.extend((!joined.is_empty()).then_some(("scope", joined.as_str())));
             pairs.extend([("grant_type", "refresh_token"), ("client_id", "kraft"), ("refresh_token", token.as_str())]);
             agent.post(realm).send_form(pairs).map_err(|error| unreachable(error, &host))
         }
         Some(Credentials::Password { user, password }) => {
+            pairs.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
             pairs.push(("account", user));
             get(&agent, realm, &origin, &pairs, Some(&basic(user, password)))
         }
-        Some(Credentials::Token(_)) | None => get(&agent, realm, &origin, &pairs, None),
+        Some(Credentials::Token(_)) | None => {
+            pairs.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+            get(&agent, realm, &origin, &pairs, None)
+        }
     };
     let no_token = || format!("no token from {host}");
     let mut answer = asked.with_context(no_token)?;

@@ -120,6 +120,30 @@ fn an_upload_goes_where_it_is_sent() {
 }
 
 #[test]
+fn what_the_registry_has_elsewhere_is_not_sent() {
+    for (status, sent) in [("201 Created", false), ("202 Accepted", true)] {
+        let server = Server::start(move |(line, headers, _), own| {
+            if line.starts_with("GET /token") {
+                return said("200 OK", "", r#"{"token": "t1"}"#);
+            }
+            let wants = format!("www-authenticate: Bearer realm=\"http://{own}/token\"\r\n");
+            match line.split(' ').next() {
+                _ if !headers.contains("bearer t1") => said("401 Unauthorized", &wants, ""),
+                Some("POST") => said(status, "location: /u\r\n", ""),
+                _ => said("201 Created", "", ""),
+            }
+        });
+        let registry = server.connect(Access::Push, "good").like("c");
+        assert_eq!(registry.put_blob(digest(), 3, &mut b"abc".as_slice()).unwrap(), sent);
+        let asked = server.asked();
+        assert!(asked[1].contains("scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Ac%3Apull"), "{asked:?}");
+        let hex = digest();
+        assert!(asked.contains(&format!("POST /v2/a/b/blobs/uploads/?mount=sha256:{hex}&from=c")), "{asked:?}");
+        assert_eq!(asked.iter().any(|line| line.starts_with("PUT")), sent);
+    }
+}
+
+#[test]
 fn what_is_sent_on_and_on_ends() {
     let server = sends("307 Temporary Redirect", |own| format!("http://{own}/v2/"));
     let round = Server::start(|_, own| said("302 Found", &format!("location: http://{own}/again\r\n"), ""));
