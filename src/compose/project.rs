@@ -151,7 +151,8 @@ impl Project {
         if let Some(name) = &service.container_name {
             return Ok(name.clone());
         }
-        let named = format!("{}-{}-{number}", self.name, service.name).parse();
+        // Machines have small letters only.
+        let named = format!("{}-{}-{number}", self.name, service.name.to_ascii_lowercase()).parse();
         named.map_err(|error: Error| {
             let hint = "`container_name` gives its machine another name";
             service.place.error(error.context(format!("services.{}", service.name)).with_hint(hint))

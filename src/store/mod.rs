@@ -283,6 +283,19 @@ impl Store {
         file::replace(&self.directory(name).join(EXIT), &text).with_context(|| format!("cannot keep how {name} ended"))
     }
 
+    /// Forgets how a machine that is down ran: it is another one by now.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn forget_run(&self, name: &MachineName) -> Result<()> {
+        match std::fs::remove_file(self.directory(name).join(EXIT)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("cannot forget how {name} ended"))
+            }
+            Ok(()) | Err(_) => self.remove_runtime(name),
+        }
+    }
+
     /// Where the local manager keeps the machine's console.
     pub fn console_log(&self, name: &MachineName) -> PathBuf {
         self.directory(name).join(CONSOLE)

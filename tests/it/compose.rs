@@ -191,11 +191,18 @@ fn only_what_the_file_changed_is_changed(keeper: Keeper) {
     assert_ne!(project.pid("web"), web);
     lab.until_console(&project.machine("web"), "tick 1");
 
+    // Work that is to be done in another way is done again.
+    project.write(&three("tick=100", "lines=1, exit=0"));
+    let said = [("changed", "migrate"), ("started", "migrate"), ("unchanged", "db"), ("unchanged", "web")];
+    assert_eq!(project.done(keeper, &[]), project.said(&said));
+    lab.until_console(&project.machine("migrate"), "line 1");
+    assert_eq!(project.pid("db"), db);
+
     // More of one, fewer of it, and a service that is gone.
-    project.write(&three("tick=100", "exit=0").replace("  db:\n", "  db:\n    scale: 2\n"));
+    project.write(&three("tick=100", "lines=1, exit=0").replace("  db:\n", "  db:\n    scale: 2\n"));
     project.up(keeper, &[]).ok();
     assert_eq!(lab.state_of("p-db-2"), "running");
-    project.write(&three("tick=100", "exit=0"));
+    project.write(&three("tick=100", "lines=1, exit=0"));
     assert!(project.up(keeper, &[]).ok().contains(&format!("removed {}", lab.name("p-db-2"))));
     assert_eq!((lab.state_of("p-db-2"), project.pid("db")), ("absent".into(), db));
     let tiny = guest("tiny");

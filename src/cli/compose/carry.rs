@@ -79,13 +79,13 @@ fn redefine(app: &App, service: &dyn MachineService, new: NewMachine<'_>, old: &
     let systemd = app.systemd();
     let as_before = || systemd.has_same_units(old, &Record { id: old.id, created: old.created, ..new.record.clone() });
     let waits_for_reload = systemd.is_of_a_file(name) && !as_before().with_context(cannot)?;
-    if service.get(name)?.state.is_live() {
-        service.stop(name, StopMode::Graceful(None))?;
-    }
+    service.stop(name, StopMode::Graceful(None))?;
     let _claim = app.store.claim(name)?;
     let record = Record { id: old.id, created: old.created, stale: units == Units::Made, ..new.record };
     app.local().redefine(record, old).with_context(cannot)?;
     new.held.keep();
+    // What the old one did is not done by this one.
+    app.store.forget_run(name)?;
     if waits_for_reload {
         let unit = systemd::service_name(name);
         log::warn!("{unit} is as the file says after `systemctl daemon-reload` and a restart");

@@ -224,24 +224,23 @@ fn look_on(app: &App, wanted: &Wanted<'_>, start: Start, began: Timestamp) -> Ou
     let one = |error| vec![error];
     let is_shown = |member: &&Member| wanted.service(member).is_some_and(|service| service.attach);
     let shown: Vec<MachineName> = start.all.iter().filter(is_shown).map(|member| member.name.clone()).collect();
-    let attended = Attended::begin().map_err(one)?;
+    let mut attended = Attended::begin(app, shown, began).map_err(one)?;
     let enough = Arc::new(AtomicBool::new(false));
     let (starter, has_enough) = (app.clone(), Arc::clone(&enough));
-    let came = attended.until_done(move || start.carry_out(&starter, &has_enough));
-    let gives_up = matches!(came, Came::Signal(_));
-    let signal = match came {
+    let came = attended.until_done(move || start.carry_out(&starter, &has_enough)).map_err(one)?;
+    let (signal, starting) = match came {
         Came::Done(errors) if !errors.is_empty() => return Err(errors),
-        Came::Done(_) => match attended.follow(app, &shown, began).map_err(one)? {
-            Some(signal) => signal,
+        Came::Done(_) => match attended.until_all_ended(app).map_err(one)? {
+            Some(signal) => (signal, None),
             None => return Ok(ExitCode::SUCCESS),
         },
-        Came::Signal(signal) => signal,
+        Came::Signal(signal) => (signal, Some(attended)),
     };
     output::note("stopping");
     enough.store(true, Ordering::SeqCst);
     let stop = || wanted.machines(app).map(|all| staged::stop(app, all, StopMode::Graceful(None))).map_err(one);
     let mut errors = stop()?;
-    if gives_up {
+    if let Some(attended) = starting {
         // What was about to start has come to its end by now, or runs.
         attended.until_given_up();
         errors.extend(stop()?);

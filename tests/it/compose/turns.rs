@@ -245,7 +245,7 @@ fn conditions_outlive_the_manager() {
     // Work that fails now keeps the server from being started.
     project.call(&["stop", "web"]).ok();
     project.write(&three("idle", "exit=3"));
-    project.up(keeper, &["migrate"]).ok();
+    assert_eq!(project.done(keeper, &["migrate"]), project.said(&[("changed", "migrate"), ("started", "migrate")]));
     lab.systemctl(["daemon-reexec"]).ok();
     lab.systemctl(["start", &lab.unit(&web)]);
     assert_eq!(lab.property(&web, "ActiveState"), "inactive");
