@@ -122,7 +122,11 @@ impl Settings {
 
     /// Which of the keys about an image is given without one.
     pub fn idle_image(&self) -> Option<&'static str> {
-        let given = [("entrypoint", self.entrypoint.is_some()), ("pull", self.pull.is_some())];
-        given.into_iter().find(|(_, is_given)| *is_given && self.image.is_none()).map(|(key, _)| key)
+        let rootfs = self.rootfs.as_ref().and_then(Rootfs::image);
+        match (&self.image, &self.entrypoint, &self.pull) {
+            (None, Some(_), _) => Some("entrypoint"),
+            (None, None, Some(_)) if rootfs.is_none() => Some("pull"),
+            (Some(_), _, _) | (None, None, _) => None,
+        }
     }
 }

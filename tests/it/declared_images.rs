@@ -93,6 +93,8 @@ fn what_a_file_cannot_say_of_an_image_is_told_where_it_stands() {
     }
     let file = write(&dir, &web, "image = \"web:%n\"\npull = \"never\"\n");
     lab.kraft(["config", "check", &file]).ok();
+    let file = write(&dir, &web, "kernel = \"k\"\nrootfs = \"web:v1\"\npull = \"never\"\n");
+    lab.kraft(["config", "check", &file]).ok();
 }
 
 #[test]
