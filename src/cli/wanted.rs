@@ -19,8 +19,8 @@ use crate::image::{self, rootfs};
 use crate::lifecycle::{secrets, shares};
 use crate::machine::{
     Accel, Arch, Attachment, Bytes, Compression, Dialect, Health, ImageName, ImageOrigin, Kernel, KernelKind, Limits,
-    MachineName, MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port, Pull,
-    Ready, Record, RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec, VolumeName,
+    MachineName, MachineType, Machined, Manager, Mount, MountRequest, MountSource, NetworkRequest, Platform, Port,
+    Pull, Ready, Record, RestartPolicy, Sandbox, SecretRequest, ShareDriver, Spec, VolumeName,
 };
 use crate::network::{self, Networks};
 use crate::paths::{self, Scope};
