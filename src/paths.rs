@@ -272,6 +272,11 @@ pub fn invoked_as() -> Option<PathBuf> {
     std::env::args_os().next().map(PathBuf::from)
 }
 
+/// The words that this program was started with, after its own name.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
+}
+
 /// Makes a path absolute against the working directory, without touching symbolic links.
 ///
 /// # Errors

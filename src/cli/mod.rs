@@ -66,7 +66,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::error::{Error, Result};
-use crate::paths::Scope;
+use crate::paths::{self, Scope};
 
 use app::App;
 
@@ -217,7 +217,7 @@ pub fn main() -> Outcome {
 
 fn parse() -> Result<Cli<Verb>, clap::Error> {
     let is_option = |word: &std::ffi::OsString| word.as_encoded_bytes().starts_with(b"-");
-    if std::env::args_os().skip(1).find(|word| !is_option(word)).is_none_or(|verb| verb != "runner") {
+    if paths::arguments().find(|word| !is_option(word)).is_none_or(|verb| verb != "runner") {
         return Cli::try_parse();
     }
     let Cli { user, system, log_level, verb: UnitVerb::Runner(args) } = Cli::try_parse()?;
