@@ -12,6 +12,7 @@ pub(super) const KNOWN: &[&str] = &[
     "scale",
     "entrypoint",
     "command",
+    "working_dir",
     "environment",
     "env_file",
     "ports",
@@ -47,7 +48,6 @@ const APART: &str = "a guest shares no kernel with anybody";
 pub(super) const UNREAD: &[(&str, Unread)] = &[
     ("build", Unread::Refused("kraft compose builds nothing; `image` names what is built already")),
     ("configs", Unread::Refused("a volume or a secret brings files into a guest")),
-    ("working_dir", Unread::Refused("a guest starts where its kernel has it start")),
     ("tmpfs", Unread::Refused("a guest's memory is its own to use")),
     ("extra_hosts", Unread::Refused("a guest's names come from its networks; a service's `networks` may have aliases")),
     ("links", Unread::Refused("services on one network find each other by name; `depends_on` says the order")),

@@ -40,8 +40,7 @@ pub use clash::ports as clashing_ports;
 pub use interpolate::{Variables, dotenv, expand};
 pub use load::{Loaded, Where, find, load};
 pub use model::{
-    Condition, Dependency, EnvFile, File, Link, Network, Own, Pull, Secret, SecretUse, Service, Share, ShareSource,
-    Volume,
+    Condition, Dependency, EnvFile, File, Link, Network, Own, Secret, SecretUse, Service, Share, ShareSource, Volume,
 };
 pub use node::{Key, Node, Place, Value};
 pub use order::levels;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::machine::limits::Cap;
 use crate::machine::{
     Accel, Arch, Bytes, Compression, Dialect, Health, Limits, Mac, MachineName, MachineType, Machined, Platform, Port,
-    Ready, RestartPolicy, Sandbox, ShareDriver,
+    Pull, Ready, RestartPolicy, Sandbox, ShareDriver,
 };
 
 /// A whole file, or several as one.
@@ -53,6 +53,8 @@ pub struct Service {
     pub entrypoint: Option<Vec<String>>,
     /// Arguments for that.
     pub command: Option<Vec<String>>,
+    /// Where in the guest it starts.
+    pub working_dir: Option<String>,
     /// Variables; `None` is passed on from kraft's own environment.
     pub environment: BTreeMap<String, Option<String>>,
     /// Files of variables, which count less.
@@ -112,34 +114,6 @@ pub struct Own {
     pub memory_max: Option<Cap<Bytes>>,
     pub ready: Option<Ready>,
     pub ready_timeout: Option<Duration>,
-}
-
-/// When an image is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pull {
-    /// Each time.
-    Always,
-    /// When it is not there.
-    Missing,
-    /// Not at all.
-    Never,
-}
-
-impl FromStr for Pull {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "always" => Ok(Self::Always),
-            "missing" | "if_not_present" => Ok(Self::Missing),
-            "never" => Ok(Self::Never),
-            "build" => Err(Error::new("not supported: kraft compose builds nothing")),
-            other => {
-                let known = "always, missing, if_not_present, never";
-                Err(Error::new(format!("unknown policy '{}': known are {known}", other.escape_debug())))
-            }
-        }
-    }
 }
 
 /// A file of variables.

@@ -11,7 +11,7 @@ use super::own;
 use super::read::{At, Notes, Unread, words};
 use crate::error::Error;
 use crate::machine::limits::{Cap, Count, CpuQuota, CpuSet};
-use crate::machine::{Bytes, Health, HealthAction, Limit, Limits, RestartPolicy, parse_duration};
+use crate::machine::{Bytes, Health, HealthAction, Limit, Limits, Pull, RestartPolicy, parse_duration};
 
 /// The most machines that a service has.
 const MOST: u32 = 1000;
@@ -42,7 +42,8 @@ pub(super) fn read(name: &str, at: &At<'_>, notes: &mut Notes) -> Option<Service
         name: name.to_owned(),
         place: at.node.place.clone(),
         image,
-        pull: at.get("pull_policy").and_then(|at| at.parsed(notes)),
+        pull: at.get("pull_policy").and_then(|at| at.read(notes, pull_policy)),
+        working_dir: text("working_dir", notes),
         profiles: at.get("profiles").map(|at| at.texts(notes)).unwrap_or_default(),
         container_name: at.get("container_name").and_then(|at| at.parsed(notes)),
         scale: at.get("scale").and_then(|at| at.number(notes)).unwrap_or(1),
@@ -88,6 +89,15 @@ pub(super) fn read(name: &str, at: &At<'_>, notes: &mut Notes) -> Option<Service
 fn command(at: Option<At<'_>>, notes: &mut Notes) -> Option<Vec<String>> {
     let at = at?;
     if at.is_list() { Some(at.texts(notes)) } else { at.read(notes, words) }
+}
+
+/// The specification's words for when an image is fetched.
+fn pull_policy(text: &str) -> Result<Pull, Error> {
+    match text {
+        "if_not_present" => Ok(Pull::Missing),
+        "build" => Err(Error::new("not supported: kraft compose builds nothing")),
+        text => text.parse(),
+    }
 }
 
 fn environment(at: &At<'_>, notes: &mut Notes) -> BTreeMap<String, Option<String>> {

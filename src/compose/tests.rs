@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::{Bytes, HealthAction, RestartPolicy};
+use crate::machine::{Bytes, HealthAction, Pull, RestartPolicy};
 
 fn read(text: &str) -> Result<(File, Vec<String>), Vec<crate::error::Error>> {
     parse(text, Path::new("c.yaml"), &Variables::default())
@@ -48,6 +48,7 @@ fn a_service_is_what_it_says() {
     assert_eq!((health.interval_ms, health.retries, health.on_failure), (5000, 2, HealthAction::Restart));
     assert_eq!((web.own.kernel_args, web.networks, web.attach), (vec!["quiet".to_owned()], None, true));
     assert_eq!(service("cpus: 2").limits.cpu_quota, None);
+    assert_eq!(service("working_dir: /srv").working_dir.as_deref(), Some("/srv"));
     assert_eq!(service("healthcheck: {test: [NONE]}").health, None);
     assert_eq!(service("network_mode: none").networks, Some(Vec::new()));
     assert_eq!(service("deploy: {resources: {limits: {memory: 1g, cpus: \"0.5\"}}}").memory, Some(Bytes(1 << 30)));
@@ -83,7 +84,7 @@ fn what_is_wrong_is_named_with_its_line_and_key() {
             "services:\n  web:\n    build: .",
             "c.yaml:3: services.web.build: not supported: kraft compose builds nothing",
         ),
-        ("services:\n  web:\n    image: k\n    working_dir: /x", "c.yaml:4: services.web.working_dir: not supported"),
+        ("services:\n  web:\n    image: k\n    tmpfs: /x", "c.yaml:4: services.web.tmpfs: not supported"),
         (
             "services:\n  web:\n    image: k\n    ports:\n      - 80:80\n      - 80",
             "c.yaml:6: services.web.ports[1]: it names no port",
@@ -146,7 +147,7 @@ fn what_is_wrong_is_named_with_its_line_and_key() {
         ),
         (
             "services:\n  web:\n    image: k\n    pull_policy: daily",
-            "c.yaml:4: services.web.pull_policy: unknown policy",
+            "c.yaml:4: services.web.pull_policy: unknown time to pull",
         ),
         (
             "services:\n  web:\n    image: k\n    scale: 4000000000",

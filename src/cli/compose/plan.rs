@@ -6,7 +6,6 @@ use super::shared::Missing;
 use super::wanted::{Keeper, Place, wanted};
 use crate::cli::app::App;
 use crate::cli::apply::plan::{Action, is_same};
-use crate::cli::images::Images;
 use crate::cli::wanted::{Attached, Settled};
 use crate::compose::{self, Loaded, Service};
 use crate::error::{Error, Kind, Result};
@@ -69,11 +68,11 @@ pub(super) fn check(
     loaded: &Loaded,
     places: &[Place<'_>],
     keeper: Keeper,
-    images: &Pulling<'_>,
+    pulling: &Pulling<'_>,
 ) -> Result<Vec<Checked>, Vec<Error>> {
     let (mut all, mut flaws) = (Vec::new(), Vec::<Error>::new());
     for place in places {
-        match check_one(app, loaded, place, keeper, images.of(place.service)) {
+        match check_one(app, loaded, place, keeper, pulling) {
             Ok(checked) => all.push(checked),
             // A second machine of the same service has the same flaws.
             Err(_) if place.number > 1 && !flaws.is_empty() => {}
@@ -83,10 +82,10 @@ pub(super) fn check(
     if flaws.is_empty() { Ok(all) } else { Err(flaws) }
 }
 
-fn check_one(app: &App, loaded: &Loaded, place: &Place<'_>, keeper: Keeper, images: &Images<'_>) -> Result<Checked> {
+fn check_one(app: &App, loaded: &Loaded, place: &Place<'_>, keeper: Keeper, pulling: &Pulling<'_>) -> Result<Checked> {
     let service = place.service;
     let at = |error: Error| service.place.error(error.context(format!("services.{}", service.name)));
-    let wanted = wanted(loaded, place, keeper, images).map_err(at)?;
+    let wanted = wanted(loaded, place, keeper, pulling).map_err(at)?;
     if keeper.manager == Manager::Local {
         wanted.limits.need_systemd().map_err(at)?;
         if let Some(property) = wanted.properties.first() {

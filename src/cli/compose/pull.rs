@@ -9,12 +9,13 @@ use super::{ComposeArgs, Services};
 use crate::cli::app::App;
 use crate::cli::pkg::progress::Progress;
 use crate::cli::{Outcome, output};
-use crate::compose::{Pull, Service};
+use crate::compose::Service;
 use crate::error::{Error, Result};
 use crate::image::oci::choose::Asked;
 use crate::image::oci::local::Local;
-use crate::image::oci::pull::{self, Policy};
+use crate::image::oci::pull;
 use crate::image::oci::reference::Reference;
+use crate::machine::Pull;
 
 /// Fetch the images of services, and start nothing
 ///
@@ -51,7 +52,7 @@ fn one(app: &App, service: &Service, verb: &PullArgs) -> Result<()> {
     let image: Reference = service.image.parse()?;
     let asked = Asked { plat: None, arch: service.own.arch };
     // What the file only wants where it is missing is not fetched anew.
-    let policy = if service.pull == Some(Pull::Missing) { Policy::Missing } else { Policy::Always };
+    let policy = if service.pull == Some(Pull::Missing) { Pull::Missing } else { Pull::Always };
     let progress = Progress::new(verb.quiet);
     let blobs = app.store.blobs()?;
     let pulled = pull::ensure(&blobs, &image, policy, &asked, &|digest, step| progress.show(digest, step))?;

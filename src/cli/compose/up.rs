@@ -19,8 +19,7 @@ use crate::cli::enable::Boot;
 use crate::cli::{Outcome, complete, linger, output};
 use crate::compose::{File, Loaded, Project, Service};
 use crate::error::{Error, Result};
-use crate::image::oci::pull::Policy;
-use crate::machine::{MachineName, Manager, StopMode, View};
+use crate::machine::{MachineName, Manager, Pull, StopMode, View};
 
 /// Create and start the project's machines, and what they have in common
 ///
@@ -52,8 +51,8 @@ pub(super) struct UpArgs {
     no_start: bool,
 
     /// When to fetch images, whatever pull_policy says: missing, always or never
-    #[arg(long, value_name = "WHEN", add = complete::words(Policy::ALL))]
-    pull: Option<Policy>,
+    #[arg(long, value_name = "WHEN", add = complete::words(Pull::ALL))]
+    pull: Option<Pull>,
 
     /// Say what would be done and do nothing: images that are not there are not fetched
     #[arg(long, conflicts_with = "pull")]
@@ -126,7 +125,7 @@ fn make_equal(app: &App, verb: &UpArgs, wanted: &Wanted<'_>) -> Result<Option<Ve
     let name = &wanted.project().name;
     let places = plan::places(loaded, &wanted.services)?;
     // Held until their machines are there.
-    let pulling = Pulling::new(app, if verb.dry_run { Some(Policy::Never) } else { verb.pull });
+    let pulling = Pulling::new(app, if verb.dry_run { Some(Pull::Never) } else { verb.pull });
     let all = plan::check(app, loaded, &places, keeper, &pulling)?;
 
     // Fetching took its time, and is no change of the project.

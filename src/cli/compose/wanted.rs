@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::condition::Awaited;
 use super::labels;
-use crate::cli::images::Images;
+use super::pulling::Pulling;
+use crate::cli::program;
 use crate::cli::wanted::Wanted;
 use crate::compose::{self, Condition, DEFAULT_NETWORK, Loaded, Project, Service, ShareSource, Variables};
 use crate::error::{Context as _, Error, Kind, Result};
@@ -13,7 +14,7 @@ use crate::machine::{
     Limit, MachineName, Manager, MountRequest, MountSource, NetworkRequest, Platform, Ready, SecretRequest,
 };
 use crate::paths::{self, Scope};
-use crate::source::{self, Asked, Found};
+use crate::source::{self, As, Asked, Found};
 use crate::systemd;
 use crate::volume::Missing;
 
@@ -37,7 +38,7 @@ pub(super) struct Keeper {
 ///
 /// # Errors
 /// With the place of the service.
-pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, images: &Images<'_>) -> Result<Wanted> {
+pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, pulling: &Pulling<'_>) -> Result<Wanted> {
     let (project, service) = (&loaded.project, at.service);
     let own = service.own.clone();
     let usual = Wanted::new(PathBuf::new());
@@ -49,6 +50,8 @@ pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, images: &I
     let mut wanted = Wanted {
         name: Some(at.name.clone()),
         kernel_args: own.kernel_args,
+        workdir: service.working_dir.clone(),
+        pull: pulling.of(service),
         elfloader: own.elfloader.map(|loader| elfloader(loaded, loader)),
         app_args: service.command.iter().flatten().cloned().collect(),
         platform: own.platform.unwrap_or(usual.platform),
@@ -98,7 +101,15 @@ pub(super) fn wanted(loaded: &Loaded, at: &Place<'_>, keeper: Keeper, images: &I
             wanted.properties.extend(unit_dependencies(project, at, keeper.scope)?);
         }
     }
-    Ok(wanted.over(image(loaded, service, images)?))
+    let found = image(loaded, service, pulling)?;
+    Ok(match found.what {
+        // What it starts on is not known yet.
+        As::Binary => wanted.over(found),
+        As::Kernel | As::Project | As::Oci => {
+            let placed = program::placed(wanted, &found.kernel);
+            placed.map_err(|error| error.context("working_dir"))?.over(found)
+        }
+    })
 }
 
 /// The path that a service's image is, if it is none of a registry's: relative to the project's directory.
@@ -115,10 +126,10 @@ fn elfloader(loaded: &Loaded, given: String) -> String {
 }
 
 /// What a service's image is: whatever `kraft run` takes.
-fn image(loaded: &Loaded, service: &Service, images: &Images<'_>) -> Result<Found> {
+fn image(loaded: &Loaded, service: &Service, pulling: &Pulling<'_>) -> Result<Found> {
     let argument = image_path(loaded, service).unwrap_or_else(|| PathBuf::from(&service.image));
     let variables = |name: &str| loaded.variables.values.get(name).cloned();
-    let resolve = |name: &str, arch| images.resolve(name, arch);
+    let resolve = |name: &str, arch| pulling.images.resolve_by(pulling.of(service), name, arch);
     let platform = service.own.platform.unwrap_or(Platform::Qemu);
     let asked = Asked::new(platform, service.own.arch, &variables, &resolve);
     let found = source::look(Some(&argument), &asked).found?;
