@@ -276,8 +276,10 @@ impl Fetch<'_> {
                 }
                 Err(error) => Some(error),
             };
-            // A registry that sends a byte at a time would be asked for ever.
+            // A registry that sends a byte at a time would be asked for ever; one that falls silent may do so at each.
+            let stalled = broken.as_ref().is_some_and(|error| error.kind() == Kind::Timeout);
             in_vain = match new.written() > before {
+                true if stalled => in_vain + 1,
                 true if request < REQUESTS => 0,
                 true => IN_VAIN,
                 false => in_vain + 1,
@@ -305,7 +307,10 @@ impl Fetch<'_> {
                 Ok(0) => return Ok(None),
                 Ok(read) => read,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Ok(Some(crate::error::IntoError::into_error(e))),
+                Err(e) => {
+                    let kind = if e.kind() == std::io::ErrorKind::TimedOut { Kind::Timeout } else { Kind::Failed };
+                    return Ok(Some(crate::error::IntoError::into_error(e).with_kind(kind)));
+                }
             };
             new.write_all(&buffer[..read]).with_context(|| format!("cannot keep sha256:{digest}"))?;
             *self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += read as u64;

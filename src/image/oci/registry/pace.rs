@@ -44,7 +44,7 @@ impl<R: Read> Read for Paced<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         // What is done with it in between is not the other side's time.
         let before = Instant::now();
-        let read = self.inner.read(buffer)?;
+        let read = self.inner.read(buffer).map_err(in_our_words)?;
         let now = Instant::now();
         let idle = before.saturating_duration_since(self.pace.since);
         if self.pace.keeps(read as u64, now) || read == 0 || idle >= WINDOW {
@@ -52,6 +52,15 @@ impl<R: Read> Read for Paced<R> {
         }
         let seconds = WINDOW.as_secs();
         Err(Error::new(ErrorKind::TimedOut, format!("less than {LEAST} bytes came in {seconds} s")))
+    }
+}
+
+/// ureq's deadline is one of the system's, for whoever reads.
+fn in_our_words(error: Error) -> Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    match inner {
+        Some(ureq::Error::Timeout(_)) => Error::new(ErrorKind::TimedOut, "it fell silent"),
+        Some(_) | None => error,
     }
 }
 
@@ -68,6 +77,13 @@ mod tests {
         assert!(!pace.keeps(1, at(60)), "two bytes in a minute");
         assert!(pace.keeps(LEAST, at(61)) && pace.keeps(0, at(120)), "enough in the next");
         assert!(pace.keeps(1, at(150)) && !pace.keeps(1, at(200)));
+    }
+
+    #[test]
+    fn silence_is_a_deadline_that_passed() {
+        let silent = in_our_words(ureq::Error::Timeout(ureq::Timeout::PerRead).into_io());
+        assert_eq!((silent.kind(), silent.to_string().as_str()), (ErrorKind::TimedOut, "it fell silent"));
+        assert_eq!(in_our_words(Error::other("x")).to_string(), "x");
     }
 
     #[test]
