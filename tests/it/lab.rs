@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
