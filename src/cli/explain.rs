@@ -1,7 +1,7 @@
 //! `kraft run --explain`: what would be run, and why that.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use super::output::{self, Format};
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::source::Tried;
+use crate::store::Store;
 
 /// What was looked at, and what came of it.
 #[derive(Debug, Serialize)]
@@ -32,9 +33,12 @@ struct Attempt {
 #[derive(Debug, Serialize)]
 struct Runs {
     what: &'static str,
-    kernel: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    /// The path of its file; the content of one that an image has.
+    kernel: String,
     arch: Option<String>,
-    rootfs: Option<PathBuf>,
+    rootfs: Option<String>,
     kernel_args: Vec<String>,
     args: Vec<String>,
     env: BTreeMap<String, String>,
@@ -50,12 +54,17 @@ impl Explanation {
     }
 
     /// What it is.
-    pub(super) fn found(&mut self, what: &'static str, wanted: Wanted, notes: Vec<String>) {
+    pub(super) fn found(&mut self, store: &Store, what: &'static str, wanted: Wanted, notes: Vec<String>) {
+        let file = |path: &Path| match store.packed(path) {
+            Some(digest) => format!("sha256:{digest}"),
+            None => path.display().to_string(),
+        };
         self.runs = Some(Runs {
             what,
-            kernel: wanted.kernel,
+            image: wanted.image.map(|image| image.pinned().to_string()),
+            kernel: file(&wanted.kernel),
             arch: wanted.arch.map(|arch| arch.to_string()),
-            rootfs: wanted.rootfs,
+            rootfs: wanted.rootfs.as_deref().map(file),
             kernel_args: wanted.kernel_args,
             args: wanted.app_args,
             env: wanted.env,
@@ -86,9 +95,10 @@ impl Explanation {
             let mut say = |key: &str, values: Vec<String>| {
                 lines.extend(values.into_iter().map(|value| format!("{key:<12} {}", value.escape_debug())));
             };
-            say("kernel", vec![runs.kernel.display().to_string()]);
+            say("image", runs.image.iter().cloned().collect());
+            say("kernel", vec![runs.kernel.clone()]);
             say("arch", runs.arch.iter().cloned().collect());
-            say("rootfs", runs.rootfs.iter().map(|path| path.display().to_string()).collect());
+            say("rootfs", runs.rootfs.iter().cloned().collect());
             say("kernel-arg", runs.kernel_args.clone());
             say("arg", runs.args.clone());
             say("env", pairs(&runs.env));

@@ -240,7 +240,7 @@ impl SpecArgs {
             let (what, mut notes) = (found.what.as_str(), [&found.notes[..], &found.warnings].concat());
             self.into_wanted(found, &images).map(|wanted| {
                 notes.extend(program::note(&wanted));
-                explanation.found(what, wanted, notes);
+                explanation.found(&app.store, what, wanted, notes);
             })
         });
         outcome.inspect_err(|error| explanation.failed(error)).and(explanation.show(format))

@@ -130,6 +130,7 @@ fn an_image_of_upstreams_layout_runs(keeper: Keeper) {
         "oci          yes",
         "qemu/x86_64 is the best of 2 for this host",
         "it has /unikraft/bin/kernel",
+        "kernel       sha256:",
         "from-the-image",
     ] {
         assert!(explained.contains(line), "no '{line}' in:\n{explained}");
