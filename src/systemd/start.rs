@@ -188,22 +188,28 @@ impl SystemdService {
             });
         }
         let service = unit::service_name(name);
-        // What systemd knows is of the life before if no other came of the job.
-        if outcome != Outcome::Failed {
-            return outcome.into_error(&service);
-        }
-        let asked = ["Result", "ExecMainStatus", "StatusText"].map(|name| (Interface::Service, name));
+        let asked = [
+            (Interface::Service, "Result"),
+            (Interface::Service, "ExecMainStatus"),
+            (Interface::Service, "StatusText"),
+            (Interface::Unit, "InactiveExitTimestamp"),
+        ];
         let Ok(answers) = self.manager.borrow_mut().properties(&service, &asked) else {
             return outcome.into_error(&service);
         };
-        let [Some(result), status, said] = answers.as_slice() else { return outcome.into_error(&service) };
+        let [Some(result), status, said, left] = answers.as_slice() else { return outcome.into_error(&service) };
         let status = status.as_ref().and_then(|value| value.downcast_ref::<i32>().ok());
         let said = said.as_ref().and_then(text).filter(|said| !said.is_empty());
+        let left = left.as_ref().and_then(|value| value.downcast_ref::<u64>().ok());
+        let is_ours = left.is_some_and(|left| i128::from(left) >= i128::from(begun.as_microsecond()));
         match (text(result), said) {
-            // A disk that is full or read-only did not take the record of it, but the runner told systemd, too.
-            (Some(result), Some(said)) if result == "exit-code" => Error::new(said),
-            (Some(result), _) => Error::new(in_words(&result, status)),
-            (None, _) => outcome.into_error(&service),
+            // A disk that is full or read-only did not take the record of it, or there is none yet; but the runner told
+            // systemd, too. The life before may have as well, if no other came of the job.
+            (Some(result), Some(said)) if result == "exit-code" && (is_ours || outcome == Outcome::Failed) => {
+                Error::new(said)
+            }
+            (Some(result), _) if outcome == Outcome::Failed => Error::new(in_words(&result, status)),
+            _ => outcome.into_error(&service),
         }
     }
 
