@@ -9,9 +9,10 @@ use std::path::Path;
 use super::definition::{Definition, command, time};
 use super::manager::{Interface, NewUnit, text};
 use super::service::SystemdService;
+use super::stop::STOP_LIMIT;
 use super::unit::{environment, utf8};
-use crate::error::Result;
-use crate::machine::Record;
+use crate::error::{Context as _, Error, Result};
+use crate::machine::{NetworkName, Record};
 use crate::paths::Paths;
 
 /// A machine does not wait longer than this for names to resolve.
@@ -20,7 +21,11 @@ const RESTART_DELAY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The units that a machine wants, by name.
 pub(super) fn names(record: &Record) -> Vec<String> {
-    networks(record).into_iter().map(|network| format!("kraft:net-{network}.service")).collect()
+    networks(record).into_iter().map(unit_name).collect()
+}
+
+fn unit_name(network: &str) -> String {
+    format!("kraft:net-{network}.service")
 }
 
 /// The networks of ours that a machine is on, each once.
@@ -59,6 +64,16 @@ fn unit(name: String, network: &str, executable: &str, paths: &Paths) -> Result<
 }
 
 impl SystemdService {
+    /// Ends what answers for names on a network that is gone. systemd does so with the last machine, but not if another one of
+    /// them had a job in that moment.
+    ///
+    /// # Errors
+    /// When it cannot be stopped.
+    pub fn end_names(&self, network: &NetworkName) -> Result<()> {
+        let stopped = self.manager.borrow_mut().stop_and_wait(&unit_name(network.as_str()), STOP_LIMIT);
+        stopped.map_err(Error::from).with_context(|| format!("cannot end what answers for names on network {network}"))
+    }
+
     /// Those of these units that are not there yet.
     pub(super) fn missing<'a>(&self, units: &'a [NewUnit]) -> Result<Vec<&'a NewUnit>> {
         if units.is_empty() {

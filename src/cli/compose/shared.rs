@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::labels::{NETWORK, PROJECT, VOLUME};
 use crate::cli::app::App;
+use crate::cli::net::rm;
 use crate::cli::output;
 use crate::compose::Project;
 use crate::error::{Error, Kind, Result};
@@ -208,7 +209,7 @@ pub(super) fn volumes_of(app: &App, project: &str) -> Result<Vec<VolumeName>> {
 
 /// Removes a network; one that others are on stays, and is an error.
 pub(super) fn remove_network(app: &App, name: &NetworkName) -> Result<()> {
-    network::remove(&Networks::new(app.store.paths()), &app.store, name, Keep::ForAny)
+    rm::remove(app, &Networks::new(app.store.paths()), name, Keep::ForAny)
 }
 
 /// Removes a volume, with all its files.

@@ -4,7 +4,7 @@ mod create;
 mod inspect;
 mod ls;
 mod prune;
-mod rm;
+pub(super) mod rm;
 mod serve;
 mod up;
 

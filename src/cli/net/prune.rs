@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::rm::end_names;
 use crate::cli::app::App;
 use crate::cli::{Outcome, output};
 use crate::network::{self, Networks};
@@ -13,6 +14,6 @@ pub(super) struct PruneArgs {}
 pub(super) fn prune(app: &App, _args: &PruneArgs) -> Outcome {
     let networks = Networks::new(app.store.paths());
     let (removed, mut errors) = network::prune(&networks, &app.store).map_err(|error| vec![error])?;
-    errors.extend(removed.iter().filter_map(|name| output::line(name).err()));
+    errors.extend(removed.iter().filter_map(|name| end_names(app, name).and_then(|()| output::line(name)).err()));
     if errors.is_empty() { Ok(std::process::ExitCode::SUCCESS) } else { Err(errors) }
 }

@@ -5,7 +5,9 @@ use clap::Args;
 use super::Targets;
 use crate::cli::Outcome;
 use crate::cli::app::App;
-use crate::network::{self, Keep};
+use crate::error::Result;
+use crate::machine::NetworkName;
+use crate::network::{self, Keep, Networks};
 
 /// Remove networks
 ///
@@ -22,5 +24,17 @@ pub(super) struct RmArgs {
 
 pub(super) fn rm(app: &App, args: &RmArgs) -> Outcome {
     let keep = if args.force { Keep::ForRunning } else { Keep::ForAny };
-    args.targets.each(app, |networks, name| network::remove(networks, &app.store, name, keep))
+    args.targets.each(app, |networks, name| remove(app, networks, name, keep))
+}
+
+/// Removes a network, and what answers on it.
+pub(in crate::cli) fn remove(app: &App, networks: &Networks, name: &NetworkName, keep: Keep) -> Result<()> {
+    network::remove(networks, &app.store, name, keep)?;
+    end_names(app, name)
+}
+
+/// Ends what answers for names on a network that is gone.
+pub(super) fn end_names(app: &App, name: &NetworkName) -> Result<()> {
+    let systemd = app.systemd();
+    if systemd.is_reachable() { systemd.end_names(name) } else { Ok(()) }
 }
